@@ -1,0 +1,1 @@
+"""The SDK: an agent over a WebSocket."""

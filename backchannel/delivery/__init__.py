@@ -1,0 +1,1 @@
+"""Rules about who hears it, and when: pure as well."""

@@ -1,0 +1,1 @@
+"""Rules about what happened: pure functions that are given the time."""

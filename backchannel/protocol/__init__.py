@@ -1,0 +1,1 @@
+"""Words: every message, frame, subject and claim, as types."""

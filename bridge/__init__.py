@@ -1,0 +1,1 @@
+"""WebSocket and HTTP on one side, the log on the other."""

@@ -1,0 +1,1 @@
+"""One file per service; no file knows another."""

@@ -1,0 +1,1 @@
+"""Promises, each kept by a real nats-server and real sockets."""
