@@ -1,0 +1,146 @@
+"""Every error the platform tells anybody about, as one tree with stable codes.
+
+    BackchannelError
+    ├── Refused                not allowed or not possible; asking again unchanged is useless
+    │   ├── BadFrame           bad_frame            not JSON, not UTF-8, too deep, not an object
+    │   ├── BadMessage         bad_message          a field is missing or has the wrong shape
+    │   ├── UnknownType        unknown_type
+    │   ├── WrongSender        wrong_sender         speaks in another's name
+    │   ├── Forbidden          forbidden
+    │   ├── NotFound           not_found
+    │   ├── IllegalTransition  illegal_transition   the sidebar's status does not permit it
+    │   ├── TooLarge           too_large
+    │   ├── UnknownAgent       unknown_agent
+    │   ├── Expired            expired
+    │   ├── Quarantined        quarantined
+    │   └── WouldDeadlock      would_deadlock
+    ├── Conflict               conflict             somebody else was first
+    ├── RateLimited            rate_limited         honour ``retry_after``
+    ├── QueueFull              queue_full
+    ├── Unavailable            unavailable          the log or a service cannot be reached now
+    ├── Degraded               degraded
+    └── Internal               internal
+
+The codes are those of the wire protocol, section 4.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BackchannelError(Exception):
+    """Any error with a code, told in a full sentence.
+
+    Args:
+        message: a sentence for the person or agent who reads it; it says what to do.
+        field: the message field it is about, as a dotted path, if it is about one.
+        retry_after: seconds after which the same request may succeed.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, field: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after = retry_after
+
+
+class Refused(BackchannelError):
+    """A rule said no."""
+
+    code = "forbidden"
+
+
+class BadFrame(Refused):
+    code = "bad_frame"
+
+
+class BadMessage(Refused):
+    code = "bad_message"
+
+
+class UnknownType(Refused):
+    code = "unknown_type"
+
+
+class WrongSender(Refused):
+    code = "wrong_sender"
+
+
+class Forbidden(Refused):
+    code = "forbidden"
+
+
+class NotFound(Refused):
+    code = "not_found"
+
+
+class IllegalTransition(Refused):
+    code = "illegal_transition"
+
+
+class TooLarge(Refused):
+    code = "too_large"
+
+
+class UnknownAgent(Refused):
+    code = "unknown_agent"
+
+
+class Expired(Refused):
+    code = "expired"
+
+
+class Quarantined(Refused):
+    code = "quarantined"
+
+
+class WouldDeadlock(Refused):
+    code = "would_deadlock"
+
+
+class Conflict(BackchannelError):
+    """Another writer got there first; read again, then decide again."""
+
+    code = "conflict"
+    retryable = True
+
+
+class RateLimited(BackchannelError):
+    code = "rate_limited"
+    retryable = True
+
+
+class QueueFull(BackchannelError):
+    code = "queue_full"
+    retryable = True
+
+
+class Unavailable(BackchannelError):
+    """The log, the server or a service cannot be reached now; nothing was stored as far as is known."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class Degraded(BackchannelError):
+    code = "degraded"
+    retryable = True
+
+
+class Internal(BackchannelError):
+    code = "internal"
+    retryable = True
+
+
+def _every(kind: type[BackchannelError]) -> list[type[BackchannelError]]:
+    return [kind, *(found for child in kind.__subclasses__() for found in _every(child))]
+
+
+BY_CODE: dict[str, type[BackchannelError]] = {
+    kind.code: kind for kind in _every(BackchannelError) if "code" in kind.__dict__ and kind is not Refused
+} | {"internal": Internal}
+"""The class of each wire code."""

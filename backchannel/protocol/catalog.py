@@ -1,0 +1,104 @@
+"""Every message there is: the union, how bytes become one of them, and the JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+import pydantic_core
+from pydantic import Field, TypeAdapter, ValidationError
+
+from backchannel.errors import BadFrame, BadMessage, UnknownType
+from backchannel.protocol import attention, emergency, memory, mention, presence, result, sidebar, supervision
+from backchannel.protocol.frame import ClientFrame, DuplicateAck, ServerFrame
+from backchannel.protocol.message import Message, Way
+
+AnyMessage = (
+    sidebar.SidebarCommand
+    | sidebar.SidebarNotice
+    | memory.MemoryUpdate
+    | memory.ReviewRequested
+    | mention.MentionRoute
+    | mention.Undeliverable
+    | presence.AgentPresence
+    | presence.AgentOffline
+    | presence.CuratorCheckin
+    | emergency.SecurityEmergency
+    | emergency.CriticalFailure
+    | emergency.SecurityEmergencyBroadcast
+    | emergency.CriticalFailureBroadcast
+    | emergency.SystemShutdown
+    | emergency.MaintenanceShutdown
+    | emergency.EmergencyShutdownWarning
+    | supervision.ToolRequest
+    | supervision.ToolResult
+    | supervision.ApprovalResponse
+    | supervision.ToolDecision
+    | supervision.ApprovalRequest
+    | attention.Handled
+    | attention.SubscriptionUpdate
+    | attention.Infodump
+    | attention.QualityUpdate
+    | attention.Query
+    | attention.Renew
+    | result.Result
+)
+
+MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
+KINDS: dict[str, type[Message]] = {kind.model_fields["type"].default: kind for kind in get_args(AnyMessage)}
+"""Each message type and its class."""
+
+FROM_CLIENTS: frozenset[str] = frozenset(name for name, kind in KINDS.items() if kind.way is not Way.PLATFORM)
+_WIRE: TypeAdapter[Any] = TypeAdapter(AnyMessage | ClientFrame | ServerFrame | DuplicateAck)
+
+
+def read_object(raw: bytes | str) -> dict[str, Any]:
+    """The JSON object in ``raw``.
+
+    Raises:
+        BadFrame: not UTF-8, not JSON (RFC 8259: no NaN), nested too deeply, or not an object.
+    """
+    try:
+        value = pydantic_core.from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadFrame(f"The frame is not valid JSON: {error}.") from None
+    if isinstance(value, dict):
+        return value
+    raise BadFrame("The frame must be one JSON object.")
+
+
+def read_message(content: dict[str, Any]) -> AnyMessage:
+    """The message in a JSON object.
+
+    Raises:
+        UnknownType: no message has this type.
+        BadMessage: a field is missing or wrong; ``field`` names the first one.
+    """
+    kind = content.get("type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UnknownType(f"There is no message type {str(kind)[:64]!r}.", field="type")
+    try:
+        return KINDS[kind].model_validate(content)  # type: ignore[return-value]
+    except ValidationError as error:
+        raise bad_message(error) from None
+
+
+def bad_message(error: ValidationError) -> BadMessage:
+    """The first fault of a validation, as the sender is told it. Never repeats the value itself."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or None
+    return BadMessage(f"The field {field or 'of the message'!r} is not right: {first['msg']}.", field=field)
+
+
+def write(message: Message) -> bytes:
+    """The message as it is stored: compact JSON, absent fields left out."""
+    return message.model_dump_json(exclude_none=True, by_alias=True).encode()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of everything that may pass over a connection."""
+    found = _WIRE.json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Backchannel wire protocol, version 1",
+        **found,
+    }

@@ -1,0 +1,70 @@
+"""Claims: what a token says about its bearer, and the most the bearer may do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backchannel.protocol.identifier import Identifier
+from backchannel.protocol.lane import Lane
+
+AUDIENCE = "backchannel"
+EntityType = Literal["agent", "human", "service"]
+SupervisionLevel = Literal["autonomous", "low", "medium", "high", "locked"]
+Strict = Annotated[bool, Field(strict=True)]
+Names = Annotated[list[Identifier], Field(max_length=1024)]
+
+
+class Tools(BaseModel):
+    """Tool names by how they may be used; ``blocked`` wins over all others."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    allowed: Names = []
+    restricted: Names = []
+    experimental: Names = []
+    blocked: Names = []
+
+
+class ToolChains(BaseModel):
+    """Limits on chains of tool calls."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    allowed_chains: Names = []
+    supervised_chains: Names = []
+    max_chain_length: Annotated[int, Field(ge=0, le=1000, strict=True)] = 5
+    require_human_approval: Names = []
+
+
+class Claims(BaseModel):
+    """The content of a token (RFC 7519). Times are seconds since 1970, UTC.
+
+    The registered names (``sub iat exp jti aud``) are what is enforced; ``entity_id``, ``issued_at``,
+    ``expires_at`` and ``nonce`` repeat them for readers who know those and must not disagree.
+    A token with a ``nonce`` opens one connection only.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    sub: Identifier
+    aud: Literal["backchannel"] = "backchannel"
+    iat: Annotated[int, Field(ge=0)]
+    exp: Annotated[int, Field(ge=0)]
+    jti: Annotated[str, Field(min_length=1, max_length=128)]
+    entity_id: Identifier
+    entity_type: EntityType = "agent"
+    collaboration_group: Identifier = "main"
+    human_partner: Identifier | None = None
+    human_supervisor: Identifier | None = None
+    sidebar_access: Names = []
+    can_spawn_sidebars: Strict = True
+    can_access_memory: Strict = True
+    lanes: list[Lane] = []
+    tools: Tools = Tools()
+    tool_chains: ToolChains = ToolChains()
+    supervision_level: SupervisionLevel = "medium"
+    issued_at: int | None = None
+    expires_at: int | None = None
+    nonce: Annotated[str, Field(min_length=8, max_length=256)] | None = None

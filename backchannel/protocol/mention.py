@@ -1,0 +1,35 @@
+"""Mentions: calling on agents by name, whether or not they are there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from backchannel.protocol.identifier import Identifier
+from backchannel.protocol.message import Message, References, ShortText, Text, Way
+
+
+class MentionRoute(Message):
+    """Call on ``target_agents``; each finds it in its inbox, at once or on its return."""
+
+    way: ClassVar[Way] = Way.STATELESS
+    type: Literal["mention_route"] = "mention_route"
+    target_agents: Annotated[list[Identifier], Field(min_length=1, max_length=256)]
+    message: Text
+    context_refs: References = []
+    sidebar_id: Identifier | None = None
+    priority: Literal["urgent", "normal"] = "normal"
+
+    example: ClassVar[dict[str, Any]] = {"target_agents": ["bob"], "message": "Can you look at this?"}
+
+
+class Undeliverable(Message):
+    """What was sent could not be delivered or handled after its retries."""
+
+    type: Literal["undeliverable"] = "undeliverable"
+    original_message_id: str
+    reason: ShortText
+    target: str | None = None
+
+    example: ClassVar[dict[str, Any]] = {"original_message_id": "…", "reason": "It failed five times."}

@@ -1,0 +1,126 @@
+"""Subjects: where a message lies in NATS, and how a subject is taken apart again.
+
+    bc.<group>.cmd.<lane>.<agent>.<type>
+    bc.<group>.evt.ctx.<context>.<lane>.<kind>
+    bc.<group>.evt.inbox.<agent>.<lane>.<kind>
+    bc.<group>.evt.all.<lane>.<kind>
+
+Every part is an identifier that has passed the grammar; nothing here checks it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ContextKind = Literal["life", "talk", "memory"]
+InboxKind = Literal["mention", "result", "decision", "notice"]
+EveryoneKind = Literal["broadcast", "presence"]
+
+COMMANDS = "BC_COMMANDS"
+AUDIT = "BC_AUDIT"
+DEAD = "BC_DEAD"
+
+
+def events_stream(group: str) -> str:
+    return f"BC_EVENTS_{group}"
+
+
+@dataclass(frozen=True, slots=True)
+class InContext:
+    """For everyone who is in a context."""
+
+    context_id: str
+    kind: ContextKind
+
+    def subject(self, group: str, lane: str) -> str:
+        return f"bc.{group}.evt.ctx.{self.context_id}.{lane}.{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class InInbox:
+    """For one agent, whether or not it is there."""
+
+    agent_id: str
+    kind: InboxKind
+
+    def subject(self, group: str, lane: str) -> str:
+        return f"bc.{group}.evt.inbox.{self.agent_id}.{lane}.{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToEveryone:
+    """For everyone in the group."""
+
+    kind: EveryoneKind
+
+    def subject(self, group: str, lane: str) -> str:
+        return f"bc.{group}.evt.all.{lane}.{self.kind}"
+
+
+Destination = InContext | InInbox | ToEveryone
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An event subject taken apart."""
+
+    group: str
+    to: Destination
+    lane: str
+
+
+def command_subject(group: str, lane: str, agent: str, kind: str) -> str:
+    return f"bc.{group}.cmd.{lane}.{agent}.{kind}"
+
+
+def locate(subject: str) -> Located | None:
+    """Take an event subject apart; None for anything else in the stream, a timer for instance."""
+    match subject.split("."):
+        case ["bc", group, "evt", "ctx", context, lane, ("life" | "talk" | "memory") as kind]:
+            return Located(group, InContext(context, kind), lane)
+        case ["bc", group, "evt", "inbox", who, lane, ("mention" | "result" | "decision" | "notice") as kind]:
+            return Located(group, InInbox(who, kind), lane)
+        case ["bc", group, "evt", "all", lane, ("broadcast" | "presence") as kind]:
+            return Located(group, ToEveryone(kind), lane)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command subject taken apart: who asks what, in which lane."""
+
+    group: str
+    lane: str
+    agent: str
+    type: str
+
+
+def asked(subject: str) -> Asked | None:
+    match subject.split("."):
+        case ["bc", group, "cmd", lane, agent, kind]:
+            return Asked(group, lane, agent, kind)
+    return None
+
+
+def life_of(group: str, context: str) -> str:
+    """The filter that finds every event in the life of one sidebar."""
+    return f"bc.{group}.evt.ctx.{context}.*.life"
+
+
+def lives(group: str) -> str:
+    """The filter that finds the life of every sidebar of a group."""
+    return f"bc.{group}.evt.ctx.*.*.life"
+
+
+def content_of(group: str, context: str) -> str:
+    """The filter that finds all that lies in one context."""
+    return f"bc.{group}.evt.ctx.{context}.>"
+
+
+def inbox_of(group: str, agent: str) -> str:
+    return f"bc.{group}.evt.inbox.{agent}.>"
+
+
+def service_subject(group: str, service: str, endpoint: str) -> str:
+    return f"bc.{group}.svc.{service}.{endpoint}"
