@@ -1,0 +1,207 @@
+"""The data folder of one platform and its rooms: secrets, lock, store, logs, who is known."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from backchannel.home import files
+from backchannel.home.files import FolderError, FolderInUse, NotRunning
+from backchannel.home.settings import ROLES, Environment, Platform, Role, Runtime, Settings
+
+DEFAULT_FOLDER = ".backchannel"
+LOCK_POLL = 0.05
+_Record = TypeVar("_Record", Runtime, Platform)
+
+
+class Lock:
+    """Held for as long as its file descriptor is open, also by a child that inherited it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def release(self) -> None:
+        os.close(self.fd)
+
+
+class Home:
+    """The data folder. Nothing is made before it is needed; what cannot be read or written is a FolderError."""
+
+    def __init__(self, path: str | os.PathLike[str] = DEFAULT_FOLDER) -> None:
+        self.path = Path(path).absolute()
+        self.secrets = self.path / "secrets"
+        self.store = self.path / "nats"
+        self.logs = self.path / "logs"
+
+    @staticmethod
+    def from_environment(env: Mapping[str, str], data: str | None = None) -> Settings:
+        """`data`; else the variables, if BACKCHANNEL_NATS_URL is set; else BACKCHANNEL_DATA or the default."""
+        if data is None and env.get("BACKCHANNEL_NATS_URL"):
+            return Environment(env)
+        return Home(data or env.get("BACKCHANNEL_DATA") or DEFAULT_FOLDER)
+
+    def create(self) -> None:
+        """Make the folder and its rooms where they are missing."""
+        try:
+            for room, mode in ((self.path, 0o755), (self.store, 0o700), (self.logs, 0o755)):
+                room.mkdir(mode=mode, parents=True, exist_ok=True)
+            self.secrets.mkdir(mode=0o700, exist_ok=True)
+        except OSError as problem:
+            raise FolderError(
+                f"The data folder {self.path} cannot be written: {files.reason(problem)}. "
+                "Choose another with --data DIR."
+            ) from problem
+        files.refuse_open(self.secrets, 0o700)
+
+    def lock(self, *, wait: float = 5.0) -> Lock:
+        """Be the only platform here. Waits for a dying predecessor; then FolderInUse says who holds it."""
+        self.create()
+        deadline = time.monotonic() + wait
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        while not _flock(fd):
+            if time.monotonic() >= deadline:
+                holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(fd)
+                raise FolderInUse(
+                    f"The data folder {self.path} is in use by a running platform (process {holder}). "
+                    "Stop it, or choose another folder with --data DIR."
+                )
+            time.sleep(LOCK_POLL)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        return Lock(fd)
+
+    def token_key(self) -> bytes:
+        """The 32 bytes that sign tokens, made on first use."""
+        path = self.secrets / "token.key"
+        with self._alone():
+            if not path.exists():
+                files.write(path, files.new_key(), mode=0o600)
+        return files.decode_key(files.read_secret(path), path)
+
+    def nats_login(self, role: Role) -> tuple[str | None, str | None]:
+        """User and password for a role, made on first use; a foreign server may ask for none."""
+        path = self.secrets / "nats.json"
+        with self._alone():
+            if not path.exists():
+                self._write_logins({name: (name, secrets.token_urlsafe(24)) for name in ROLES})
+        match files.parse(files.read_secret(path), path).get(role):
+            case {"user": str() | None as user, "password": str() | None as password}:
+                return user, password
+        raise FolderError(f"{path} names no user and password for {role!r}. Remove it and start again.")
+
+    def use_login(self, user: str | None, password: str | None) -> None:
+        """Remember how to log in at a server that is not ours; it stands for every role."""
+        with self._alone():
+            self._write_logins(dict.fromkeys(ROLES, (user, password)))
+
+    def _write_logins(self, logins: Mapping[Role, tuple[str | None, str | None]]) -> None:
+        entries = {role: {"user": user, "password": password} for role, (user, password) in logins.items()}
+        files.write(self.secrets / "nats.json", json.dumps(entries, indent=1) + "\n", mode=0o600)
+
+    def runtime(self) -> Runtime:
+        """What `up` last set its processes up with. Raises NotRunning when it never ran here."""
+        path = self.path / "runtime.json"
+        return _build(Runtime, self._read(path), path)
+
+    def set_runtime(self, runtime: Runtime) -> None:
+        self._write("runtime.json", json.dumps(asdict(runtime), indent=1) + "\n")
+
+    def platform(self) -> Platform:
+        """The platform that serves from this folder. Raises NotRunning; one that crashed may still be named."""
+        path = self.path / "platform.json"
+        fields = self._read(path)
+        fields.pop("version", None)
+        return _build(Platform, fields, path)
+
+    def set_platform(self, platform: Platform) -> None:
+        self._write("platform.json", json.dumps({"version": 1, **asdict(platform)}, indent=1) + "\n")
+
+    def forget_platform(self) -> None:
+        (self.path / "platform.json").unlink(missing_ok=True)
+
+    def add_known(self, entry: Mapping[str, Any]) -> None:
+        """Note an agent that was registered while the platform is down; `up` takes it over."""
+        with self._alone():
+            self._write_known([*self._read_known(), dict(entry)])
+
+    def known(self) -> list[dict[str, Any]]:
+        """The agents of known.jsonl, oldest first."""
+        with self._alone():
+            return self._read_known()
+
+    def forget_known(self, taken: int) -> None:
+        """Drop the first `taken` agents, now that they are stored; what was added meanwhile stays."""
+        with self._alone():
+            self._write_known(self._read_known()[taken:])
+
+    def _read_known(self) -> list[dict[str, Any]]:
+        path = self.path / "known.jsonl"
+        return (
+            [files.parse(line, path) for line in path.read_text("utf-8").splitlines()]
+            if path.exists()
+            else []
+        )
+
+    def _write_known(self, entries: list[dict[str, Any]]) -> None:
+        lines = (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
+        files.write(self.path / "known.jsonl", "".join(lines))
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            return files.parse(path.read_text("utf-8"), path)
+        except FileNotFoundError as problem:
+            raise NotRunning(
+                f"No platform runs in {self.path}. Start one with: backchannel up --data {self.path}"
+            ) from problem
+        except (OSError, UnicodeDecodeError) as problem:
+            raise FolderError(f"{path} cannot be read: {files.reason(problem)}.") from problem
+
+    def _write(self, name: str, text: str) -> None:
+        with self._alone():
+            files.write(self.path / name, text)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One writer at a time among the processes that share the folder."""
+        self.create()
+        try:
+            with _opened(self.secrets) as fd:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                yield
+        except (OSError, UnicodeDecodeError) as problem:
+            raise FolderError(
+                f"The data folder {self.path} cannot be used: {files.reason(problem)}."
+            ) from problem
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _build(kind: type[_Record], fields: dict[str, Any], path: Path) -> _Record:
+    try:
+        return kind(**{**fields, "groups": tuple(fields["groups"])})
+    except (TypeError, KeyError) as problem:
+        raise FolderError(f"{path} is not what `backchannel up` writes. Start it again.") from problem
+
+
+def _flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""What the processes of a platform need to start, and where a serving platform is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from backchannel.home.files import FolderError, decode_key, read_secret
+
+Role = Literal["platform", "operator", "system"]
+ROLES: tuple[Role, ...] = ("platform", "operator", "system")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How the processes of one platform are set up; written by `up` before it starts them."""
+
+    nats: str
+    groups: tuple[str, ...] = ("main",)
+    host: str = "127.0.0.1"
+    port: int = 8002
+    durability: str = "normal"
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Runtime:
+        """From BACKCHANNEL_NATS_URL, _GROUPS, _HOST, _PORT, _DURABILITY. Raises FolderError."""
+        if not env.get("BACKCHANNEL_NATS_URL"):
+            raise FolderError(
+                "Nothing says which NATS server to use: give --data DIR, or set BACKCHANNEL_NATS_URL."
+            )
+        port = env.get("BACKCHANNEL_PORT", "8002")
+        if not port.isdecimal() or int(port) > 65535:
+            raise FolderError(f"BACKCHANNEL_PORT must be a port number from 0 to 65535, and is {port!r}.")
+        return cls(
+            nats=env["BACKCHANNEL_NATS_URL"],
+            groups=tuple(name for name in env.get("BACKCHANNEL_GROUPS", "main").split(",") if name),
+            host=env.get("BACKCHANNEL_HOST", "127.0.0.1"),
+            port=int(port),
+            durability=env.get("BACKCHANNEL_DURABILITY", "normal"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A platform that serves, as platform.json tells it. `started_at` is RFC 3339."""
+
+    pid: int
+    ws: str
+    http: str
+    nats: str
+    groups: tuple[str, ...]
+    host: str
+    port: int
+    started_at: str
+
+
+class Settings(Protocol):
+    """What a process of the platform needs to start, wherever it comes from."""
+
+    def runtime(self) -> Runtime: ...
+    def nats_login(self, role: Role) -> tuple[str | None, str | None]: ...
+    def token_key(self) -> bytes: ...
+
+
+class Environment:
+    """Settings of a deployment without a data folder: BACKCHANNEL_* variables and the files they name.
+
+    The modes of those files are not checked: orchestrators mount secrets world-readable inside a container.
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def runtime(self) -> Runtime:
+        return Runtime.from_environment(self._env)
+
+    def nats_login(self, role: Role) -> tuple[str | None, str | None]:
+        """The one login of BACKCHANNEL_NATS_USER and BACKCHANNEL_NATS_PASSWORD_FILE, whatever the role."""
+        user = self._env.get("BACKCHANNEL_NATS_USER")
+        path = self._env.get("BACKCHANNEL_NATS_PASSWORD_FILE")
+        return user, read_secret(Path(path), checked=False) if path else None
+
+    def token_key(self) -> bytes:
+        path = self._env.get("BACKCHANNEL_TOKEN_KEY_FILE")
+        if not path:
+            raise FolderError(
+                "Nothing says which key signs tokens: give --data DIR, or set BACKCHANNEL_TOKEN_KEY_FILE "
+                "to a file with 32 random bytes in base64url."
+            )
+        return decode_key(read_secret(Path(path), checked=False), Path(path))
