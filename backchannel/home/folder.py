@@ -33,7 +33,7 @@ class Lock:
 
 
 class Home:
-    """The data folder. Nothing is made before it is needed; what cannot be read or written is a FolderError."""
+    """The data folder. Nothing is made before it is needed; what cannot be used is a FolderError."""
 
     def __init__(self, path: str | os.PathLike[str] = DEFAULT_FOLDER) -> None:
         self.path = Path(path).absolute()
@@ -43,7 +43,7 @@ class Home:
 
     @staticmethod
     def from_environment(env: Mapping[str, str], data: str | None = None) -> Settings:
-        """`data`; else the variables, if BACKCHANNEL_NATS_URL is set; else BACKCHANNEL_DATA or the default."""
+        """`data`, or the variables if BACKCHANNEL_NATS_URL is set, or BACKCHANNEL_DATA, or the default."""
         if data is None and env.get("BACKCHANNEL_NATS_URL"):
             return Environment(env)
         return Home(data or env.get("BACKCHANNEL_DATA") or DEFAULT_FOLDER)
@@ -116,7 +116,7 @@ class Home:
         self._write("runtime.json", json.dumps(asdict(runtime), indent=1) + "\n")
 
     def platform(self) -> Platform:
-        """The platform that serves from this folder. Raises NotRunning; one that crashed may still be named."""
+        """The platform that serves from here. Raises NotRunning; one that crashed may still be named."""
         path = self.path / "platform.json"
         fields = self._read(path)
         fields.pop("version", None)
