@@ -18,6 +18,9 @@ Identifier = Annotated[str, StringConstraints(pattern=PATTERN, strict=True)]
 MAIN = "main"
 """The context that everyone in a group shares."""
 
+PLATFORM = "backchannel"
+"""Who speaks when the platform itself does; nobody else may bear this name."""
+
 
 def is_identifier(text: str) -> bool:
     return _WELL_FORMED.fullmatch(text) is not None

@@ -71,6 +71,7 @@ class SidebarMessageBody(Message):
     old_status: SidebarStatus | None = None
     members: Annotated[list[str], Field(max_length=4096)] | None = None
     by: Identifier | None = None
+    cause: str | None = None
 
 
 class SidebarSpawn(SidebarMessageBody):
@@ -240,6 +241,15 @@ class SidebarFork(SidebarMessageBody):
     new_sidebar_id: Identifier | None = None
     participants: Agents | None = None
 
+    # Filled by the platform:
+    parent_id: Identifier | None = None
+    task_description: Text | None = None
+    success_criteria: Text | None = None
+    priority: SidebarPriority | None = None
+    inherited_context: list[ContextRange] | None = None
+    data_refs: References | None = None
+    cross_refs: References | None = None
+
     example: ClassVar[dict[str, Any]] = {
         "original_sidebar_id": "logins",
         "fork_reason": "The address is back.",
@@ -290,6 +300,7 @@ class SidebarClosed(SidebarMessageBody):
     type: Literal["sidebar_closed"] = "sidebar_closed"
     sidebar_id: Identifier
     final_status: SidebarStatus
+    parent_id: Identifier | None = None
     reason: Text | None = None
     consolidated_findings: Any = None
     success: bool | None = None

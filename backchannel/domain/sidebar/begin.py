@@ -1,0 +1,175 @@
+"""How a sidebar begins: spawned, spawned below another, or forked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backchannel.domain.sidebar.ask import Ask, Decision, Outgoing
+from backchannel.domain.sidebar.inherit import inherited_by_child, inherited_by_fork
+from backchannel.domain.sidebar.state import Sidebar
+from backchannel.errors import Conflict, Forbidden, IllegalTransition
+from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.lane import Lane
+from backchannel.protocol.message import rfc3339
+from backchannel.protocol.sidebar import (
+    ContextRange,
+    SidebarChildSpawn,
+    SidebarFork,
+    SidebarPriority,
+    SidebarSpawn,
+    SidebarStatus,
+)
+from backchannel.protocol.subject import InContext
+
+LARGEST = 256
+
+
+def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
+    """Open a sidebar under ``main`` or under a sidebar the sender is in."""
+    sidebar_id = ask.new_id(command.sidebar_id)
+    parent = None if command.parent_id == MAIN else ask.as_member(command.parent_id, "parent_id")
+    if repeated := _require_free(ask, sidebar_id):
+        return repeated
+    if parent is not None and not parent.open:
+        raise IllegalTransition(
+            f"The sidebar {parent.sidebar_id} is {parent.status.value} and can have no more children;"
+            " fork it, or spawn from main.",
+            field="parent_id",
+        )
+    members = _together(ask.sender, command.coordinator, command.participants)
+    priority = command.priority or (parent.priority if parent else SidebarPriority.NORMAL)
+    depth = command.inherit.depth if command.inherit else None
+    ranges = inherited_by_child(parent, start=ask.start, head=ask.head, depth=depth)
+    born = command.model_copy(
+        update={
+            "sidebar_id": sidebar_id,
+            "participants": members,
+            "members": members,
+            "priority": priority,
+            "status": SidebarStatus.ACTIVE,
+            "old_status": None,
+            "by": ask.sender,
+            "cause": ask.key,
+            "inherited_context": ranges,
+            "data_refs": list(parent.data_refs) if parent else [],
+            "cross_refs": [parent.sidebar_id] if parent else [],
+            "forked_from": None,
+        }
+    )
+    events = [Outgoing(InContext(sidebar_id, "life"), Lane(priority.value), born)]
+    if parent is not None:
+        events.append(_child_of(ask, parent, born))
+    return Decision(tuple(events), _told(sidebar_id, members, ranges, ask))
+
+
+def child(ask: Ask, command: SidebarChildSpawn) -> Decision:
+    """The same as spawning under that parent, said the other way round."""
+    as_spawn = SidebarSpawn(
+        message_id=command.message_id,
+        timestamp=command.timestamp,
+        sender_agent_id=command.sender_agent_id,
+        trace_id=command.trace_id,
+        causation_id=command.causation_id,
+        parent_id=command.parent_sidebar_id,
+        task_description=command.sub_task_description,
+        sidebar_id=command.child_sidebar_id,
+        participants=command.assigned_agents,
+        priority=command.priority,
+    )
+    ask.as_member(command.parent_sidebar_id, "parent_sidebar_id")
+    return spawn(ask, as_spawn)
+
+
+def fork(ask: Ask, command: SidebarFork) -> Decision:
+    """A second life for a sidebar, with its whole context; under the same parent while that is open."""
+    sidebar_id = ask.new_id(command.new_sidebar_id)
+    original = ask.existing(command.original_sidebar_id, "original_sidebar_id")
+    if ask.sender not in original.invited and original.sidebar_id not in ask.access:
+        raise Forbidden(
+            f"{ask.sender} was never a participant of the sidebar {original.sidebar_id} and may not fork it.",
+            field="original_sidebar_id",
+        )
+    if repeated := _require_free(ask, sidebar_id):
+        return repeated
+    wanted = list(original.members) if command.participants is None else command.participants
+    members = _together(ask.sender, None, wanted)
+    ranges = inherited_by_fork(original, start=ask.start, head=ask.head)
+    parent = ask.known.get(original.parent_id)
+    parent = parent if parent and parent.open and parent.has(ask.sender) else None
+    born = command.model_copy(
+        update={
+            "new_sidebar_id": sidebar_id,
+            "participants": members,
+            "members": members,
+            "status": SidebarStatus.ACTIVE,
+            "old_status": None,
+            "by": ask.sender,
+            "cause": ask.key,
+            "parent_id": parent.sidebar_id if parent else MAIN,
+            "task_description": original.task,
+            "success_criteria": original.success_criteria,
+            "priority": original.priority,
+            "inherited_context": ranges,
+            "data_refs": list(original.data_refs),
+            "cross_refs": [original.sidebar_id],
+        }
+    )
+    events = [Outgoing(InContext(sidebar_id, "life"), Lane(original.priority.value), born)]
+    if parent is not None:
+        events.append(_child_of(ask, parent, born))
+    return Decision(
+        tuple(events), _told(sidebar_id, members, ranges, ask) | {"forked_from": original.sidebar_id}
+    )
+
+
+def _child_of(ask: Ask, parent: Sidebar, born: SidebarSpawn | SidebarFork) -> Outgoing:
+    """What the parent's life keeps of its child's birth."""
+    told = SidebarChildSpawn(
+        message_id=ask.command.message_id,
+        timestamp=ask.now,
+        sender_agent_id=ask.sender,
+        causation_id=str(ask.command.message_id),
+        parent_sidebar_id=parent.sidebar_id,
+        child_sidebar_id=born.sidebar_id if isinstance(born, SidebarSpawn) else born.new_sidebar_id,
+        sub_task_description=born.task_description or "",
+        assigned_agents=list(born.members or []),
+        priority=born.priority,
+        status=parent.status,
+        members=list(parent.members),
+        by=ask.sender,
+        cause=ask.key,
+    )
+    return Outgoing(InContext(parent.sidebar_id, "life"), Lane(parent.priority.value), told)
+
+
+def _require_free(ask: Ask, sidebar_id: str) -> Decision | None:
+    """None if the id is free; a repetition if this very command took it.
+
+    Raises:
+        Conflict: somebody else has it.
+    """
+    taken = ask.known.get(sidebar_id)
+    if taken is not None and ask.key in taken.applied:
+        return Decision(repeated=True)
+    if taken is not None or sidebar_id == MAIN:
+        raise Conflict(f"The id {sidebar_id} is in use; choose another or leave it out.", field="sidebar_id")
+    return None
+
+
+def _together(sender: str, coordinator: str | None, others: list[str]) -> list[str]:
+    """Everyone once, the sender first, in the order named."""
+    named = [sender, *([coordinator] if coordinator else []), *others]
+    return list(dict.fromkeys(named))
+
+
+def _told(sidebar_id: str, members: list[str], ranges: list[ContextRange], ask: Ask) -> dict[str, Any]:
+    others = [agent for agent in members if agent != ask.sender]
+    told = f"{', '.join(others)} {'has' if len(others) == 1 else 'have'} been told." if others else ""
+    return {
+        "sidebar_id": sidebar_id,
+        "participants": members,
+        "sidebar_status": SidebarStatus.ACTIVE.value,
+        "inherited_context": [found.model_dump(by_alias=True) for found in ranges],
+        "collaboration_notes": f"The sidebar is ready. {told}".strip(),
+        "created_at": rfc3339(ask.now),
+    }

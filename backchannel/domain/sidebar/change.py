@@ -1,0 +1,157 @@
+"""What may happen to an open sidebar: people come and go, it moves, waits, and is tested."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backchannel.domain.sidebar.ask import Ask, Decision, Outgoing
+from backchannel.domain.sidebar.begin import LARGEST
+from backchannel.domain.sidebar.moves import require_move
+from backchannel.domain.sidebar.state import Sidebar
+from backchannel.errors import Forbidden, IllegalTransition, TooLarge
+from backchannel.protocol.lane import Lane
+from backchannel.protocol.sidebar import (
+    SidebarInvite,
+    SidebarJoin,
+    SidebarLeave,
+    SidebarMessageBody,
+    SidebarPause,
+    SidebarResume,
+    SidebarStatus,
+    SidebarStatusUpdate,
+    SidebarTestResult,
+    SidebarWaitingUpdate,
+)
+from backchannel.protocol.subject import InContext
+
+ENDS_OTHERWISE = {
+    SidebarStatus.MERGED: "sidebar_merge, which carries the findings",
+    SidebarStatus.ARCHIVED: "sidebar_archive, which says why",
+}
+
+
+def invite(ask: Ask, command: SidebarInvite) -> Decision:
+    """Bring agents in; those who are in already stay, and nothing is said twice."""
+    sidebar = _open_for(ask, command.sidebar_id)
+    fresh = [agent for agent in dict.fromkeys(command.agents) if not sidebar.has(agent)]
+    members = [*sidebar.members, *fresh]
+    if len(members) > LARGEST:
+        raise TooLarge(
+            f"A sidebar holds {LARGEST} participants at most; this would make {len(members)}.", field="agents"
+        )
+    if not fresh:
+        return Decision(result=_standing(sidebar) | {"invited": []})
+    told = command.model_copy(update={"agents": fresh})
+    return _one(ask, sidebar, told, members=members, invited=fresh)
+
+
+def join(ask: Ask, command: SidebarJoin) -> Decision:
+    """Come in, for whoever was invited before or has access by its token."""
+    sidebar = ask.existing(command.sidebar_id)
+    if ask.sender not in sidebar.invited and sidebar.sidebar_id not in ask.access:
+        raise Forbidden(
+            f"{ask.sender} has not been invited to the sidebar {sidebar.sidebar_id}; ask a participant to.",
+            field="sidebar_id",
+        )
+    if sidebar.has(ask.sender):
+        return Decision(result=_standing(sidebar))
+    _require_open(sidebar)
+    return _one(ask, sidebar, command, members=[*sidebar.members, ask.sender])
+
+
+def leave(ask: Ask, command: SidebarLeave) -> Decision:
+    """Go out. The last one may too: agents vanish, the sidebar does not."""
+    sidebar = ask.existing(command.sidebar_id)
+    if not sidebar.has(ask.sender):
+        return Decision(result=_standing(sidebar))
+    return _one(ask, sidebar, command, members=[agent for agent in sidebar.members if agent != ask.sender])
+
+
+def pause(ask: Ask, command: SidebarPause) -> Decision:
+    return move(ask, command, command.sidebar_id, SidebarStatus.PAUSED)
+
+
+def resume(ask: Ask, command: SidebarResume) -> Decision:
+    return move(ask, command, command.sidebar_id, SidebarStatus.ACTIVE)
+
+
+def wait(ask: Ask, command: SidebarWaitingUpdate) -> Decision:
+    """Say what is waited for; said again, it replaces what was said before."""
+    sidebar = _open_for(ask, command.sidebar_id)
+    if sidebar.status is SidebarStatus.WAITING:
+        return _one(ask, sidebar, command, status=SidebarStatus.WAITING)
+    return move(ask, command, command.sidebar_id, SidebarStatus.WAITING)
+
+
+def record_test(ask: Ask, command: SidebarTestResult) -> Decision:
+    return _one(ask, _open_for(ask, command.sidebar_id), command)
+
+
+def update_status(ask: Ask, command: SidebarStatusUpdate) -> Decision:
+    """Any move of the table but the two endings that need more than a status."""
+    if other := ENDS_OTHERWISE.get(command.new_status):
+        sidebar = ask.as_member(command.sidebar_id)
+        require_move(sidebar.sidebar_id, sidebar.status, command.new_status)
+        raise IllegalTransition(
+            f"A sidebar becomes {command.new_status.value} by {other}.", field="new_status"
+        )
+    return move(ask, command, command.sidebar_id, command.new_status)
+
+
+def move(ask: Ask, command: SidebarMessageBody, sidebar_id: str, status: SidebarStatus) -> Decision:
+    """
+    Raises:
+        IllegalTransition: the table does not have this move.
+    """
+    sidebar = ask.as_member(sidebar_id)
+    require_move(sidebar_id, sidebar.status, status)
+    return _one(ask, sidebar, command, status=status)
+
+
+def _one(
+    ask: Ask,
+    sidebar: Sidebar,
+    command: SidebarMessageBody,
+    *,
+    status: SidebarStatus | None = None,
+    members: list[str] | None = None,
+    **more: Any,
+) -> Decision:
+    """One event on the sidebar's life, saying how things stand after it."""
+    after = status or sidebar.status
+    within = list(sidebar.members) if members is None else members
+    event = command.model_copy(
+        update={
+            "status": after,
+            "old_status": sidebar.status,
+            "members": within,
+            "by": ask.sender,
+            "cause": ask.key,
+        }
+    )
+    out = Outgoing(InContext(sidebar.sidebar_id, "life"), Lane(sidebar.priority.value), event)
+    return Decision(
+        (out,), _standing(sidebar) | {"sidebar_status": after.value, "participants": within, **more}
+    )
+
+
+def _standing(sidebar: Sidebar) -> dict[str, Any]:
+    return {
+        "sidebar_id": sidebar.sidebar_id,
+        "sidebar_status": sidebar.status.value,
+        "participants": list(sidebar.members),
+    }
+
+
+def _open_for(ask: Ask, sidebar_id: str) -> Sidebar:
+    sidebar = ask.as_member(sidebar_id)
+    _require_open(sidebar)
+    return sidebar
+
+
+def _require_open(sidebar: Sidebar) -> None:
+    if not sidebar.open:
+        raise IllegalTransition(
+            f"The sidebar {sidebar.sidebar_id} is {sidebar.status.value}; it can only be read, or forked.",
+            field="sidebar_id",
+        )

@@ -1,0 +1,147 @@
+"""From the events of one sidebar's life to its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from backchannel.domain.sidebar.state import REMEMBERED, Ending, Sidebar, Waiting
+from backchannel.protocol.message import Message, rfc3339
+from backchannel.protocol.sidebar import (
+    SidebarArchive,
+    SidebarChildSpawn,
+    SidebarClosed,
+    SidebarFork,
+    SidebarMerge,
+    SidebarMessageBody,
+    SidebarPause,
+    SidebarPriority,
+    SidebarSpawn,
+    SidebarStatus,
+    SidebarStatusUpdate,
+    SidebarTestResult,
+    SidebarWaitingUpdate,
+)
+
+TESTS_KEPT = 100
+RESULTS_KEPT = 100
+
+
+def fold(events: Iterable[tuple[int, Message]], start: Sidebar | None = None) -> Sidebar | None:
+    """The state after ``events``, pairs of log position and event in log order, from ``start`` on."""
+    sidebar = start
+    for sequence, event in events:
+        sidebar = evolve(sidebar, event, sequence)
+    return sidebar
+
+
+def evolve(sidebar: Sidebar | None, event: Message, sequence: int) -> Sidebar | None:
+    """The state after one more event of this sidebar's life. Events it has seen already change nothing."""
+    if not isinstance(event, SidebarMessageBody):
+        return sidebar
+    if sidebar is None:
+        return _born(event, sequence)
+    if sequence <= sidebar.sequence:
+        return sidebar
+    return _remember(_changed(sidebar, event), event, sequence)
+
+
+def _born(event: SidebarMessageBody, sequence: int) -> Sidebar | None:
+    match event:
+        case SidebarSpawn():
+            sidebar_id, forked_from, coordinator = event.sidebar_id, event.forked_from, event.coordinator
+            task, auto_merge = event.task_description, event.auto_merge
+        case SidebarFork():
+            sidebar_id, forked_from, coordinator = event.new_sidebar_id, event.original_sidebar_id, None
+            task, auto_merge = event.task_description or event.fork_reason, False
+        case _:
+            return None
+    members = tuple(event.members or ())
+    moment = rfc3339(event.timestamp)
+    return Sidebar(
+        sidebar_id=sidebar_id or "",
+        parent_id=event.parent_id or "main",
+        status=event.status or SidebarStatus.ACTIVE,
+        priority=event.priority or SidebarPriority.NORMAL,
+        task=task,
+        created_by=event.by or event.sender_agent_id or "",
+        created_at=moment,
+        sequence=sequence,
+        members=members,
+        invited=members,
+        coordinator=coordinator,
+        success_criteria=event.success_criteria,
+        auto_merge=auto_merge,
+        inherited=tuple(event.inherited_context or ()),
+        data_refs=tuple(event.data_refs or ()),
+        cross_refs=tuple(event.cross_refs or ()),
+        forked_from=forked_from,
+        last_activity=moment,
+        applied=(event.cause,) if event.cause else (),
+    )
+
+
+def _remember(sidebar: Sidebar, event: SidebarMessageBody, sequence: int) -> Sidebar:
+    """What every event changes: who is in, where it stands, what has been applied."""
+    members = tuple(event.members) if event.members is not None else sidebar.members
+    return replace(
+        sidebar,
+        sequence=sequence,
+        members=members,
+        invited=sidebar.invited + tuple(agent for agent in members if agent not in sidebar.invited),
+        status=event.status or sidebar.status,
+        last_activity=rfc3339(event.timestamp),
+        applied=(*sidebar.applied, event.cause)[-REMEMBERED:] if event.cause else sidebar.applied,
+    )
+
+
+def _changed(sidebar: Sidebar, event: SidebarMessageBody) -> Sidebar:
+    """What this kind of event changes besides."""
+    match event:
+        case SidebarChildSpawn(child_sidebar_id=str(child)):
+            return replace(sidebar, children=(*sidebar.children, (child, True)))
+        case SidebarMerge() if event.sidebar_id != sidebar.sidebar_id:
+            return _child_merged(sidebar, event)
+        case SidebarClosed() if event.sidebar_id != sidebar.sidebar_id:
+            return _child_ended(sidebar, event.sidebar_id)
+        case SidebarClosed(final_status=status):
+            told = Ending(status, event.by, event.reason, event.consolidated_findings, event.success)
+            return replace(sidebar, ending=told, waiting=None)
+        case SidebarArchive(archive_reason=reason):
+            kept = sidebar.ending or Ending(SidebarStatus.ARCHIVED, event.by, reason)
+            return replace(sidebar, ending=kept, waiting=None)
+        case SidebarStatusUpdate(new_status=SidebarStatus.FAILED, reason=reason):
+            return replace(sidebar, ending=Ending(SidebarStatus.FAILED, event.by, reason), waiting=None)
+        case SidebarPause(resume_condition=condition):
+            return replace(sidebar, resume_condition=condition)
+        case SidebarWaitingUpdate():
+            what = Waiting(
+                event.waiting_for, event.description, event.estimated_wait_time, tuple(event.dependency_refs)
+            )
+            return replace(sidebar, waiting=what)
+        case SidebarTestResult(test_description=what_was_tested, result=result):
+            return replace(sidebar, tests=(*sidebar.tests, (what_was_tested[:200], result))[-TESTS_KEPT:])
+        case _ if event.status is SidebarStatus.ACTIVE:
+            return replace(sidebar, waiting=None, resume_condition=None)
+    return sidebar
+
+
+def _child_ended(sidebar: Sidebar, child: str) -> Sidebar:
+    return replace(
+        sidebar, children=tuple((known, still and known != child) for known, still in sidebar.children)
+    )
+
+
+def _child_merged(sidebar: Sidebar, event: SidebarMerge) -> Sidebar:
+    told = {
+        "sidebar_id": event.sidebar_id,
+        "consolidated_findings": event.consolidated_findings,
+        "success": event.success,
+    }
+    refs = tuple(ref for ref in event.data_refs or () if ref not in sidebar.data_refs)
+    return replace(
+        _child_ended(sidebar, event.sidebar_id),
+        child_results=(*sidebar.child_results, told)[-RESULTS_KEPT:],
+        data_refs=(*sidebar.data_refs, *refs),
+        cross_refs=(*sidebar.cross_refs, event.sidebar_id),
+    )
