@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# The command as it was installed beside this Python.
+BACKCHANNEL = str(Path(sys.executable).with_name("backchannel"))
 PATIENCE = 60.0
 
 
@@ -39,7 +41,7 @@ class Running:
 async def command(*words: str) -> str:
     """Run `backchannel …` to its end and return what it printed; a failure raises with its stderr."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        BACKCHANNEL, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await asyncio.wait_for(child.communicate(), PATIENCE)
     if child.returncode:
@@ -50,9 +52,9 @@ async def command(*words: str) -> str:
 @asynccontextmanager
 async def platform(home: Path, *flags: str) -> AsyncIterator[Running]:
     """Start the platform, yield it once it serves, stop it cleanly."""
-    words = ("-m", "cli", "up", "--data", str(home), "--port", "0", "--nats-port", "0", *flags)
+    words = ("up", "--data", str(home), "--port", "0", "--nats-port", "0", *flags)
     child = await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        BACKCHANNEL, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     assert child.stdout is not None
     try:
