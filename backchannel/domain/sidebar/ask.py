@@ -1,38 +1,15 @@
-"""A command with all that is needed to decide it, and what comes of it."""
+"""A command to a sidebar, with all that is needed to decide it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from backchannel.domain.sidebar.state import Sidebar
 from backchannel.errors import Forbidden, NotFound
-from backchannel.protocol.lane import Lane
-from backchannel.protocol.message import Message
 from backchannel.protocol.sidebar import SidebarCommand
-from backchannel.protocol.subject import Destination
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One event that follows, and where it goes. ``message`` keeps the id of its cause if it is the cause,
-    told as an event; all others get ids derived from it by whoever stores them."""
-
-    to: Destination
-    lane: Lane
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What follows from a command: the events, and the sender's result beside ``status: success``."""
-
-    events: tuple[Outgoing, ...] = ()
-    result: Mapping[str, Any] = field(default_factory=dict)
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backchannel.domain.sidebar.ask import Ask, Decision, Outgoing
+from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.inherit import inherited_by_child, inherited_by_fork
 from backchannel.domain.sidebar.state import Sidebar
 from backchannel.errors import Conflict, Forbidden, IllegalTransition

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backchannel.domain.sidebar.ask import Ask, Decision, Outgoing
+from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.begin import LARGEST
 from backchannel.domain.sidebar.moves import require_move
 from backchannel.domain.sidebar.state import Sidebar

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from backchannel.domain.decision import Decision
 from backchannel.domain.sidebar import begin, change, ending
-from backchannel.domain.sidebar.ask import Ask, Decision
+from backchannel.domain.sidebar.ask import Ask
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.sidebar import (
     SidebarArchive,

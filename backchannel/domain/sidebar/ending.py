@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backchannel.domain.sidebar.ask import Ask, Decision, Outgoing
+from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.change import update_status
 from backchannel.domain.sidebar.moves import require_move
 from backchannel.domain.sidebar.state import Sidebar
@@ -101,8 +102,8 @@ def _refuse_open_children(sidebar: Sidebar, what: str) -> None:
     if sidebar.open_children:
         named = ", ".join(sidebar.open_children[:10])
         raise IllegalTransition(
-            f"The sidebar {sidebar.sidebar_id} has open children ({named}) and cannot be {what}; end them first"
-            + (", or say open_children: merge or archive." if what == "merged" else "."),
+            f"The sidebar {sidebar.sidebar_id} cannot be {what} while it has open children ({named});"
+            " end them first" + (", or say open_children: merge or archive." if what == "merged" else "."),
             field="open_children" if what == "merged" else "sidebar_id",
         )
 
