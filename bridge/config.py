@@ -1,0 +1,92 @@
+"""How a bridge is set up: its limits, its deadlines, and the names of the variables that change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from backchannel.errors import BadMessage
+
+PREFIX = "BACKCHANNEL_"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Sizes are bytes, times are seconds. Every field may be set as ``BACKCHANNEL_<FIELD>``.
+
+    Args:
+        allowed_origins: web pages that may connect, beside those this bridge serves itself.
+        max_per_address: WebSockets from one address; agents share hosts, so it is generous.
+        max_unauthenticated: browsers that have still to send their token in ``hello``.
+        head_bytes: the most a request head may be; ``head_seconds`` is the longest it may take.
+        body_seconds: the longest a request body may take.
+        send_buffer: what the kernel keeps for one connection; left alone it grows into megabytes.
+        high_water: bytes waiting in the process at which a connection counts as congested.
+        overflow: bytes waiting at which a connection is dropped whatever its owner thinks of it.
+        heartbeat_strikes: silent heartbeats after which a connection is given up.
+        close_seconds: how long a closing connection may take to say goodbye.
+        retry_spread: clients told to reconnect are spread over this many seconds.
+        stop_seconds: the longest an orderly stop may take.
+    """
+
+    groups: tuple[str, ...] = ("main",)
+    host: str = "127.0.0.1"
+    port: int = 8002
+    allowed_origins: tuple[str, ...] = ()
+    max_connections: int = 10_000
+    max_per_address: int = 2_000
+    max_unauthenticated: int = 64
+    max_requests: int = 512
+    head_bytes: int = 16_384
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    answer_seconds: float = 60.0
+    max_message_bytes: int = 1_048_576
+    messages_per_second: int = 200
+    queue: int = 200
+    hello_seconds: float = 10.0
+    hello_token_seconds: float = 5.0
+    send_buffer: int = 262_144
+    high_water: int = 262_144
+    overflow: int = 16_777_216
+    heartbeat_seconds: float = 30.0
+    heartbeat_strikes: int = 3
+    close_seconds: float = 2.0
+    retry_spread: float = 5.0
+    stop_seconds: float = 5.0
+    backlog: int = 4096
+
+    def with_environment(self, env: Mapping[str, str]) -> Config:
+        """This, changed by the ``BACKCHANNEL_*`` variables that are set.
+
+        Raises:
+            BadMessage: a variable holds no such value; ``field`` names the variable.
+        """
+        changes = {
+            field.name: _read(PREFIX + field.name.upper(), env[PREFIX + field.name.upper()], field.default)
+            for field in fields(self)
+            if env.get(PREFIX + field.name.upper())
+        }
+        return replace(self, **changes)
+
+
+def _read(name: str, text: str, default: Any) -> Any:
+    match default:
+        case tuple():
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        case str():
+            return text
+        case _:
+            return _number(name, text, type(default))
+
+
+def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        wanted = "a whole number" if kind is int else "a number"
+        raise BadMessage(f"{name} must be {wanted} that is not negative, and is {text!r}.", field=name)
+    return value
