@@ -1,0 +1,25 @@
+"""Pace: how fast somebody may go on, as a bucket of tokens that refills by the clock it is given."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """`rate` tokens a second, `burst` at most. It starts full at the first take."""
+
+    __slots__ = ("_burst", "_rate", "_since", "_tokens")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._since: float | None = None
+
+    def take(self, now: float, cost: float = 1.0) -> float:
+        """Take `cost` tokens at `now` (seconds). 0.0 if they were there, else the seconds to wait."""
+        if self._since is not None and now > self._since:
+            self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate)
+        self._since = now
+        if self._tokens >= cost:
+            self._tokens -= cost
+            return 0.0
+        return (cost - self._tokens) / self._rate

@@ -1,0 +1,273 @@
+"""The session of one connection: what a client may say when, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from backchannel.delivery.effect import (
+    Acknowledge,
+    Ask,
+    Authenticate,
+    Begin,
+    Effect,
+    Keep,
+    Part,
+    Renewal,
+    Say,
+)
+from backchannel.delivery.pace import TokenBucket
+from backchannel.delivery.permit import Permission, check
+from backchannel.errors import (
+    BackchannelError,
+    BadMessage,
+    Expired,
+    Forbidden,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+)
+from backchannel.protocol.attention import Query, Renew, SubscriptionUpdate
+from backchannel.protocol.catalog import bad_message, read_message, read_object
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import Ack, CloseCode, Hello, Subscription
+from backchannel.protocol.message import Message, Way, rfc3339
+
+WARNED_BEFORE = 60.0
+"""Seconds between the warning that a token expires and its end."""
+
+LAST_MOMENT = 253_402_300_799
+"""The end of the year 9999, in seconds since 1970; a token may say it expires later."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class State(Enum):
+    """How far a connection has come."""
+
+    NEW = "its first frame must be hello"
+    ARRIVING = "the bridge finds out where it left off"
+    HERE = "it is welcome"
+    GONE = "nothing it says counts any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a connection may do. Sizes are bytes, times are seconds."""
+
+    max_message_bytes: int = 1_048_576
+    messages_per_second: float = 200
+    burst_seconds: float = 5
+    hello_seconds: float = 10
+    hello_token_seconds: float = 5
+    patience: float = 2_000
+    """Errors a client may cause in a burst before it is sent away; they are forgiven at the message rate."""
+
+
+def reply_id(content: dict[str, Any]) -> str | None:
+    """The id an answer names, as the client wrote it."""
+    found = content.get("message_id")
+    return found[:128] if isinstance(found, str) else None
+
+
+def error_frame(error: BackchannelError, in_reply_to: str | None = None) -> dict[str, Any]:
+    """The error as the client is told it."""
+    return {
+        "type": "error",
+        "in_reply_to": in_reply_to,
+        "code": error.code,
+        "message": error.message,
+        "field": error.field,
+        "retryable": error.retryable,
+        "retry_after": error.retry_after,
+    }
+
+
+def success(in_reply_to: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "result", "in_reply_to": in_reply_to, "status": "success", **fields}
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection's side of the protocol. Times are seconds since 1970.
+
+    Every method takes what happened and returns what is to be done, in order.
+    """
+
+    claims: Claims | None
+    opened: float
+    limits: Limits = field(default_factory=Limits)
+    state: State = State.NEW
+    permission: Permission = "active"
+    subscription: Subscription = field(default_factory=Subscription)
+    _rate: TokenBucket = field(init=False)
+    _patience: TokenBucket = field(init=False)
+    _warned: bool = False
+
+    def __post_init__(self) -> None:
+        rate = self.limits.messages_per_second
+        self._rate = TokenBucket(rate, rate * self.limits.burst_seconds)
+        self._patience = TokenBucket(rate, self.limits.patience)
+
+    def received(self, body: bytes, now: float) -> list[Effect]:
+        """A whole text message came in."""
+        content: dict[str, Any] = {}
+        try:
+            if len(body) > self.limits.max_message_bytes:
+                raise TooLarge(
+                    f"A message may have {self.limits.max_message_bytes} bytes and has {len(body)}."
+                )
+            content = read_object(body)
+            match self.state:
+                case State.NEW:
+                    return self._first(content)
+                case State.HERE:
+                    return self._next(content, now)
+            return []
+        except BackchannelError as error:
+            return self.refused(error, reply_id(content), now)
+
+    def refused(self, error: BackchannelError, in_reply_to: str | None, now: float) -> list[Effect]:
+        """Something the client asked for cannot be."""
+        told = Say(error_frame(error, in_reply_to))
+        if self.state is State.NEW:
+            return [told, *self.part(CloseCode.BAD_HELLO, "bad or missing hello")]
+        wait = self._patience.take(now)
+        if wait:
+            return [told, *self.part(CloseCode.RATE, "too many errors", retry_after=max(1.0, wait))]
+        return [told]
+
+    def turned_away(self, error: BackchannelError, code: int, reason: str) -> list[Effect]:
+        """The client may not come in after all."""
+        return [Say(error_frame(error)), *self.part(code, reason)]
+
+    def part(self, code: int, reason: str, retry_after: float | None = None) -> list[Effect]:
+        """End the connection, and say why in a frame of its own."""
+        if self.state is State.GONE:
+            return []
+        self.state = State.GONE
+        goodbye = {"type": "goodbye", "code": code, "reason": reason, "retry_after": retry_after}
+        return [Say(goodbye), Part(code, reason)]
+
+    def authenticated(self, claims: Claims, hello: Hello) -> list[Effect]:
+        """The token in the browser's hello is good."""
+        self.claims = claims
+        return self._begin(hello)
+
+    def arrived(self) -> None:
+        """The client is welcome: from now on it may speak."""
+        if self.state is State.ARRIVING:
+            self.state = State.HERE
+
+    def renewed(self, claims: Claims, in_reply_to: str, now: float) -> list[Effect]:
+        """A fresh token was verified; it must be the same entity's."""
+        held = self.claims
+        if held is None or (claims.sub, claims.collaboration_group) != (held.sub, held.collaboration_group):
+            error = Forbidden(
+                "The new token is somebody else's; renew with one of the same entity.", field="token"
+            )
+            return self.refused(error, in_reply_to, now)
+        self.claims = claims
+        self._warned = False
+        return [Say(success(in_reply_to, expires_at=_moment(claims.exp)))]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time went by; call about once a second."""
+        match self.state:
+            case State.NEW:
+                return self._await_hello(now)
+            case State.ARRIVING | State.HERE:
+                return self._watch_expiry(now)
+        return []
+
+    def _first(self, content: dict[str, Any]) -> list[Effect]:
+        if content.get("type") != "hello":
+            raise BadMessage("The first frame must be 'hello'.", field="type")
+        hello = _read(Hello, content)
+        if self.claims is not None:
+            return self._begin(hello)
+        if hello.token is None:
+            raise BadMessage("This connection has no token yet; send one in hello.", field="token")
+        return [Authenticate(hello.token, hello)]
+
+    def _begin(self, hello: Hello) -> list[Effect]:
+        self.state = State.ARRIVING
+        self.permission = hello.permission
+        self.subscription = hello.subscription
+        return [Begin(hello)]
+
+    def _next(self, content: dict[str, Any], now: float) -> list[Effect]:
+        match content.get("type"):
+            case "ack":
+                cursor = _read(Ack, content).cursor
+                return [] if cursor is None else [Acknowledge(cursor)]
+            case "hello":
+                raise BadMessage("This connection has said hello already.", field="type")
+        wait = self._rate.take(now)
+        if wait:
+            raise RateLimited(
+                f"At most {self.limits.messages_per_second:g} messages a second; try again in {wait:.2f} s.",
+                retry_after=round(wait, 3),
+            )
+        if content.get("type") == "ping":
+            return [Say({"type": "pong"})]
+        return self._message(content)
+
+    def _message(self, content: dict[str, Any]) -> list[Effect]:
+        message = read_message(content)
+        assert self.claims is not None
+        check(message, self.claims, self.permission)
+        in_reply_to = reply_id(content) or str(message.message_id)
+        match message:
+            case Query():
+                return [Ask(message, in_reply_to)]
+            case Renew(token=token):
+                return [Renewal(token, in_reply_to)]
+            case SubscriptionUpdate():
+                return self._subscribe(message, in_reply_to)
+        if message.way is Way.CONNECTION:
+            raise _not_offered(message)
+        return [Keep(content, message)]
+
+    def _subscribe(self, wanted: SubscriptionUpdate, in_reply_to: str) -> list[Effect]:
+        self.subscription = Subscription(
+            mode=wanted.mode, focus=wanted.focus, peripheral_awareness=wanted.peripheral_awareness
+        )
+        return [Say(success(in_reply_to, mode=wanted.mode))]
+
+    def _await_hello(self, now: float) -> list[Effect]:
+        patience = self.limits.hello_token_seconds if self.claims is None else self.limits.hello_seconds
+        if now - self.opened < patience:
+            return []
+        error = Expired(f"No hello came within {patience:g} s.")
+        return self.turned_away(error, CloseCode.BAD_HELLO, "no hello")
+
+    def _watch_expiry(self, now: float) -> list[Effect]:
+        if self.claims is None:
+            return []
+        left = self.claims.exp - now
+        if left <= 0:
+            return self.part(CloseCode.TOKEN_EXPIRED, "the token has expired; come back with a fresh one")
+        if left <= WARNED_BEFORE and not self._warned and self.state is State.HERE:
+            self._warned = True
+            return [Say({"type": "session_expiring", "at": _moment(self.claims.exp)})]
+        return []
+
+
+def _not_offered(message: Message) -> Unavailable:
+    return Unavailable(f"This platform does not offer {message.type!r} yet.", field="type")
+
+
+def _moment(seconds: float) -> str:
+    return rfc3339(datetime.fromtimestamp(min(seconds, LAST_MOMENT), UTC))
+
+
+def _read(model: type[Model], content: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise bad_message(error) from None
