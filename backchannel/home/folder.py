@@ -43,10 +43,11 @@ class Home:
 
     @staticmethod
     def from_environment(env: Mapping[str, str], data: str | None = None) -> Settings:
-        """`data`, or the variables if BACKCHANNEL_NATS_URL is set, or BACKCHANNEL_DATA, or the default."""
-        if data is None and env.get("BACKCHANNEL_NATS_URL"):
+        """`data`, or BACKCHANNEL_DATA; else the variables if they name a server; else the default folder."""
+        folder = data or env.get("BACKCHANNEL_DATA")
+        if folder is None and env.get("BACKCHANNEL_NATS_URL"):
             return Environment(env)
-        return Home(data or env.get("BACKCHANNEL_DATA") or DEFAULT_FOLDER)
+        return Home(folder or DEFAULT_FOLDER)
 
     def create(self) -> None:
         """Make the folder and its rooms where they are missing."""
@@ -79,6 +80,16 @@ class Home:
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         return Lock(fd)
 
+    def serving(self) -> bool:
+        """Whether a platform, or a part of one, holds the lock."""
+        try:
+            with _opened(self.path / "lock") as fd:
+                return not _flock(fd)
+        except FileNotFoundError:
+            return False
+        except OSError as problem:
+            raise FolderError(f"{self.path / 'lock'} cannot be read: {files.reason(problem)}.") from problem
+
     def token_key(self) -> bytes:
         """The 32 bytes that sign tokens, made on first use."""
         path = self.secrets / "token.key"
@@ -97,6 +108,13 @@ class Home:
             case {"user": str() | None as user, "password": str() | None as password}:
                 return user, password
         raise FolderError(f"{path} names no user and password for {role!r}. Remove it and start again.")
+
+    def own_login(self) -> None:
+        """Forget the login of a server that is not ours, if one was used here before."""
+        logins = {self.nats_login(role) for role in ROLES}
+        if {user for user, _ in logins} != set(ROLES):
+            with self._alone():
+                (self.secrets / "nats.json").unlink()
 
     def use_login(self, user: str | None, password: str | None) -> None:
         """Remember how to log in at a server that is not ours; it stands for every role."""
@@ -184,8 +202,8 @@ class Home:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def _opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield fd
     finally:

@@ -1,0 +1,66 @@
+"""Log files of the processes that `up` runs: line by line, of bounded size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+LIMIT = 10 * 1024 * 1024
+KEPT = 3
+LONGEST_LINE = 64 * 1024
+
+
+class Log:
+    """Appends lines to `path`; at `limit` bytes it becomes `path.1`, and the oldest of `kept` goes."""
+
+    def __init__(self, path: Path, *, limit: int = LIMIT, kept: int = KEPT) -> None:
+        self.path = path
+        self._limit = limit
+        self._kept = kept
+        self._file = self._open()
+
+    def write(self, line: bytes) -> None:
+        self._file.write(line[:LONGEST_LINE].rstrip(b"\n") + b"\n")
+        if self._file.tell() >= self._limit:
+            self._rotate()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def last(self, lines: int = 3) -> list[str]:
+        """What was written last, for a report of failure."""
+        with open(self.path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LINE))
+            return [line.decode("utf-8", "replace") for line in file.read().splitlines()[-lines:]]
+
+    def _open(self) -> BinaryIO:
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        return os.fdopen(fd, "ab", buffering=0)
+
+    def _rotate(self) -> None:
+        self._file.close()
+        for number in range(self._kept - 1, 0, -1):
+            older = self.path.with_name(f"{self.path.name}.{number}")
+            if older.exists():
+                older.replace(self.path.with_name(f"{self.path.name}.{number + 1}"))
+        self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+        self._file = self._open()
+
+
+class Lines:
+    """Cuts a stream of bytes into lines; one without end is cut at LONGEST_LINE."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            whole.append(self._rest)
+            self._rest = b""
+        return whole
+
+    def rest(self) -> list[bytes]:
+        rest, self._rest = self._rest, b""
+        return [rest] if rest else []

@@ -1,0 +1,61 @@
+"""The command `backchannel`: which nouns there are, and how every command ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from cli.failure import DONE, report
+from cli.group import Group, Noun
+from cli.terminal import Terminal
+
+NOUNS = {
+    "up": Noun("cli.up:up", "Start everything on this machine."),
+    "status": Noun("cli.status:status", "Show how the platform is, on one screen."),
+    "token": Noun("cli.token:token", "Issue tokens for agents, people and services."),
+    "agents": Noun("cli.agent:agents", "Show who is known, and who is here."),
+    "sidebars": Noun("cli.sidebar:sidebars", "Follow sidebars: list, tree, transcript."),
+    "streams": Noun("cli.stream:streams", "Look into the event logs."),
+    "doctor": Noun("cli.doctor:doctor", "Find out what is wrong with this installation."),
+    "healthcheck": Noun("cli.healthcheck:healthcheck", "Answer by exit code alone, for containers."),
+}
+
+
+@click.group(cls=Group, nouns=NOUNS)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    envvar="BACKCHANNEL_CONFIG",
+    help="Settings file (default: backchannel.toml in this folder, if there is one).",
+)
+@click.version_option(package_name="backchannel", message="backchannel %(version)s")
+@click.pass_context
+def root(context: click.Context, config: str | None) -> None:
+    """Messaging for AI agents and the people who work with them.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 platform unreachable,
+    6 conflict, 7 a check found something wrong, 8 timed out.
+    """
+    path = config or ("backchannel.toml" if os.path.isfile("backchannel.toml") else None)
+    if path:
+        from cli.settings import load
+
+        context.default_map = load(path, NOUNS)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit code. Errors are told on stderr, in the form the caller asked for."""
+    terminal = Terminal.of(arguments)
+    try:
+        code = root.main(list(arguments), prog_name="backchannel", standalone_mode=False, obj=terminal)
+    except Exception as problem:
+        return report(problem, terminal)
+    return code if isinstance(code, int) else DONE
+
+
+def main() -> NoReturn:
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""`backchannel token`: say who somebody is, in a form that the platform believes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from typing import IO, Any
+
+import click
+
+from backchannel.delivery.token import draft, sign
+from backchannel.errors import BackchannelError
+from backchannel.home import Home
+from backchannel.protocol.claims import Claims
+from cli.directory import register
+from cli.group import Group
+from cli.option import Duration, Name, data_option
+from cli.terminal import Terminal
+
+LEVELS = ("autonomous", "low", "medium", "high", "locked")
+
+
+@click.group(cls=Group)
+def token() -> None:
+    """Issue tokens for agents, people and services."""
+
+
+@token.command()
+@click.argument("entity", type=Name())
+@data_option
+@click.option("--type", "entity_type", type=click.Choice(["agent", "human", "service"]), help="[default: agent]")
+@click.option("--group", type=Name(), envvar="BACKCHANNEL_GROUP", help="Group it belongs to.  [default: main]")
+@click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
+@click.option("--level", type=click.Choice(LEVELS), help="Supervision level.  [default: medium]")
+@click.option("--claims", "file", type=click.File("r", encoding="utf-8"), help="JSON object over the defaults.")
+@click.pass_obj
+def create(
+    terminal: Terminal,
+    entity: str,
+    data: str | None,
+    entity_type: str | None,
+    group: str | None,
+    ttl: int,
+    level: str | None,
+    file: IO[str] | None,
+) -> None:
+    """Print a token for ENTITY, alone on stdout, and make ENTITY known to the platform."""
+    asked = {"entity_type": entity_type, "collaboration_group": group, "supervision_level": level}
+    fields = _claims_file(file) | {name: value for name, value in asked.items() if value is not None}
+    claims = draft(entity, now=int(time.time()), lifetime=ttl, jti=secrets.token_hex(16), fields=fields)
+    settings = Home.from_environment(os.environ, data)
+    text = sign(claims, settings.token_key())
+    try:
+        asyncio.run(register(settings, claims))
+    except BackchannelError as problem:
+        terminal.say(f"note: {entity} becomes known at its first connection only. {problem.message}")
+    if terminal.json:
+        terminal.put({"token": text, "claims": claims.model_dump(mode="json", exclude_none=True)})
+    else:
+        terminal.line(text)
+    _warn(claims, terminal)
+
+
+def _claims_file(file: IO[str] | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        content = json.load(file)
+    except (ValueError, RecursionError) as problem:
+        raise click.UsageError(f"The claims in {file.name} are not JSON: {problem}.") from problem
+    if not isinstance(content, dict):
+        raise click.UsageError(f"The claims in {file.name} are not a JSON object.")
+    return content
+
+
+def _warn(claims: Claims, terminal: Terminal) -> None:
+    if claims.exp <= time.time():
+        terminal.say(f"note: this token has expired already; its claims say exp {claims.exp}.")

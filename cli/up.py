@@ -1,0 +1,74 @@
+"""`backchannel up`: everything on one machine, in one command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import click
+
+from backchannel.home import Home
+from cli.group import Command
+from cli.option import Names, data_option, home_of
+from cli.serve import Plan, serve
+from cli.terminal import Terminal
+
+PORT = click.IntRange(0, 65535)
+MANY = click.IntRange(1, 64)
+
+
+@click.command(cls=Command)
+@data_option
+@click.option("--host", default="127.0.0.1", envvar="BACKCHANNEL_HOST", show_default=True, help="Listen here.")
+@click.option("--port", type=PORT, default=8002, envvar="BACKCHANNEL_PORT", show_default=True, help="0: any.")
+@click.option(
+    "--nats-port",
+    type=PORT,
+    default=4222,
+    envvar="BACKCHANNEL_NATS_PORT",
+    show_default=True,
+    help="Port of the nats-server that is started. 0: any.",
+)
+@click.option(
+    "--nats",
+    envvar="BACKCHANNEL_NATS_URL",
+    metavar="URL",
+    help="Use a NATS server that runs already. Its login may stand in the URL, or in BACKCHANNEL_NATS_USER "
+    "and BACKCHANNEL_NATS_PASSWORD_FILE.",
+)
+@click.option("--groups", type=Names(), default="main", envvar="BACKCHANNEL_GROUPS", show_default=True)
+@click.option("--bridges", type=MANY, default=1, envvar="BACKCHANNEL_BRIDGES", show_default=True)
+@click.option("--handlers", type=MANY, default=1, envvar="BACKCHANNEL_HANDLERS", show_default=True)
+@click.option(
+    "--durability",
+    type=click.Choice(["normal", "strict"]),
+    default="normal",
+    envvar="BACKCHANNEL_DURABILITY",
+    show_default=True,
+    help="normal: what is stored is on disk within a second; strict: before it is acknowledged.",
+)
+@click.pass_obj
+def up(
+    terminal: Terminal,
+    data: str | None,
+    host: str,
+    port: int,
+    nats_port: int,
+    nats: str | None,
+    groups: tuple[str, ...],
+    bridges: int,
+    handlers: int,
+    durability: str,
+) -> None:
+    """Start everything on this machine: nats-server, bridge, handlers.
+
+    When it serves, it prints `ready ws://HOST:PORT/ws http://HOST:PORT nats://HOST:PORT` on a line of its own.
+    Ctrl-C stops it in order; a second Ctrl-C at once.
+    """
+    home = home_of(data)
+    plan = Plan(host, port, nats_port, nats, groups, bridges, handlers, durability)
+    lock = home.lock()
+    try:
+        asyncio.run(serve(home, plan, terminal, os.environ))
+    finally:
+        lock.release()
