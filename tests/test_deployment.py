@@ -1,0 +1,226 @@
+"""The roles of the container files, started with their own commands, without a container engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop.running import BACKCHANNEL, PATIENCE
+from tests.test_compose import FILES, services
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = {
+    "backchannel": BACKCHANNEL,
+    "python": sys.executable,
+    "nats-server": str(Path(sys.executable).with_name("nats-server")),
+}
+SINGLE, CLUSTER = FILES
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@dataclass
+class Machine:
+    """What a container engine would do for one compose file, on the ports and paths of this test."""
+
+    path: Path
+    folder: Path
+    # What is written in the files, and what stands for it here.
+    here: dict[str, str] = field(default_factory=dict)
+    running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    def local(self, text: str) -> str:
+        """A word or value of the file as it must be here; a port stands alone, all else may be a part."""
+        if text in self.here:
+            return self.here[text]
+        for written, actual in self.here.items():
+            if not written.isdecimal():
+                text = text.replace(written, actual)
+        return text
+
+    def environment(self, name: str) -> dict[str, str]:
+        wanted: Mapping[str, str] = services(self.path)[name]["environment"]
+        return {**os.environ, **{key: self.local(value) for key, value in wanted.items()}}
+
+    def command(self, name: str) -> list[str]:
+        program, *words = services(self.path)[name]["command"]
+        return [PROGRAMS[program], *(self.local(word) for word in words)]
+
+    async def start(
+        self, name: str, *, environment_of: str, command: list[str]
+    ) -> asyncio.subprocess.Process:
+        with (self.folder / f"{name}.log").open("w") as log:
+            child = await asyncio.create_subprocess_exec(
+                *command, env=self.environment(environment_of), stdout=log, stderr=log, cwd=self.folder
+            )
+        self.running[name] = child
+        return child
+
+    async def start_nats(self, name: str, port: int, monitor: int, replaced: Mapping[str, str]) -> None:
+        """A server with the shipped configuration; only addresses and the store differ."""
+        folder = self.folder / name
+        folder.mkdir()
+        for source in [*(ROOT / "nats").glob("*.conf"), *(self.folder / "secrets").glob("*.conf")]:
+            text = source.read_text()
+            for written, actual in {
+                **replaced,
+                "0.0.0.0": "127.0.0.1",
+                '"/store"': f'"{folder}/store"',
+            }.items():
+                text = text.replace(written, actual)
+            (folder / source.name).write_text(text)
+        config = Path(services(self.path)[name]["command"][1]).name
+        command = [
+            PROGRAMS["nats-server"],
+            "--config",
+            str(folder / config),
+            "-p",
+            str(port),
+            "-m",
+            str(monitor),
+        ]
+        await self.start(name, environment_of=name, command=command)
+
+    async def run(self, name: str, *words: str) -> str:
+        """One command to its end in the environment of a service."""
+        child = await asyncio.create_subprocess_exec(
+            *(words or self.command(name)),
+            env=self.environment(name),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=self.folder,
+        )
+        out, _ = await asyncio.wait_for(child.communicate(), PATIENCE)
+        assert child.returncode == 0, f"{self.said(name)}\n{out.decode()}"
+        return out.decode().strip()
+
+    async def stop(self) -> None:
+        for child in self.running.values():
+            if child.returncode is None:
+                child.terminate()
+        for child in self.running.values():
+            await asyncio.wait_for(child.wait(), PATIENCE)
+
+    def said(self, name: str) -> str:
+        log = self.folder / f"{name}.log"
+        return log.read_text() if log.exists() else ""
+
+
+@contextlib.asynccontextmanager
+async def machine(path: Path, folder: Path) -> AsyncIterator[Machine]:
+    secrets = folder / "secrets"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "deploy" / "new_secrets.py"),
+        str(secrets),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await child.wait() == 0
+    here = {"/run/secrets/token-key": str(secrets / "token.key"), "/run/secrets": str(secrets)}
+    engine = Machine(path, folder, {**here, "0.0.0.0": "127.0.0.1"})
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def healthy(engine: Machine, port: int) -> None:
+    """What the image's HEALTHCHECK asks, as often as an engine would, until it says yes."""
+    environment = {**engine.environment("bridge"), "BACKCHANNEL_PORT": str(port)}
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            child = await asyncio.create_subprocess_exec(
+                BACKCHANNEL, "healthcheck", env=environment, stderr=asyncio.subprocess.DEVNULL
+            )
+            if await child.wait() == 0:
+                return
+
+
+def store(port: int, token: str, content: str) -> dict[str, Any]:
+    """One memory update over HTTP, as a service without a WebSocket sends it."""
+    message = {
+        "type": "memory_update",
+        "message_id": str(uuid.uuid4()),
+        "timestamp": datetime.now(UTC).isoformat(),
+        "context_id": "main",
+        "exchange": {"content": content},
+        "priority": "normal",
+    }
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/store",
+        data=json.dumps(message).encode(),
+        headers={"X-Memory-Auth": token, "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+async def test_the_commands_of_the_compose_file_make_a_working_platform(tmp_path: Path) -> None:
+    nats, monitor, port = free_ports(3)
+    async with machine(SINGLE, tmp_path) as engine:
+        engine.here |= {"nats://nats:4222": f"nats://127.0.0.1:{nats}", "8002": str(port)}
+        await engine.start_nats("nats", nats, monitor, {})
+        await engine.run("topology")
+        await engine.start("bridge", environment_of="bridge", command=engine.command("bridge"))
+        await engine.start("handlers", environment_of="handlers", command=engine.command("handlers"))
+        await healthy(engine, port)
+
+        token = await engine.run("topology", BACKCHANNEL, "token", "create", "ada")
+        answer = await asyncio.to_thread(store, port, token, "the containers' commands work")
+        assert answer["status"] == "full"
+        # Applying the topology again changes nothing and breaks nothing.
+        await engine.run("topology")
+
+
+async def test_a_cluster_of_three_loses_one_server_and_no_message(tmp_path: Path) -> None:
+    ports = free_ports(9)
+    clients, monitors, routes = ports[:3], ports[3:6], ports[6:]
+    names = ["nats-1", "nats-2", "nats-3"]
+    (port,) = free_ports(1)
+    async with machine(CLUSTER, tmp_path) as engine:
+        for name, client in zip(names, clients, strict=True):
+            engine.here[f"nats://{name}:4222"] = f"nats://127.0.0.1:{client}"
+        engine.here["8002"] = str(port)
+        for number, name in enumerate(names):
+            replaced = {
+                f"{peer}:6222": f"127.0.0.1:{route}" for peer, route in zip(names, routes, strict=True)
+            }
+            replaced["0.0.0.0:6222"] = f"127.0.0.1:{routes[number]}"
+            await engine.start_nats(name, clients[number], monitors[number], replaced)
+        await engine.run("topology")
+        await engine.start("bridge", environment_of="bridge", command=engine.command("bridge"))
+        await engine.start("handlers", environment_of="handlers", command=engine.command("handlers"))
+        await healthy(engine, port)
+        token = await engine.run("topology", BACKCHANNEL, "token", "create", "ada")
+
+        before = [await asyncio.to_thread(store, port, token, f"before {number}") for number in range(10)]
+        engine.running["nats-1"].send_signal(signal.SIGKILL)
+        await engine.running["nats-1"].wait()
+        after = [await asyncio.to_thread(store, port, token, f"after {number}") for number in range(10)]
+
+        kept = await engine.run("topology", BACKCHANNEL, "streams", "info", "BC_EVENTS_main", "--json")
+    assert len({answer["cursor"] for answer in before + after}) == 20
+    assert '"num_replicas": 3' in kept or '"replicas": 3' in kept
