@@ -1,0 +1,58 @@
+"""What the port needs from the house behind it, and what stands there while the house is being opened."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from backchannel.errors import Unavailable
+from backchannel.protocol.claims import Claims
+from bridge.room import Peer
+from bridge.wire import Wire
+
+
+class Host(Protocol):
+    """The part of the bridge that knows the log."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether connections and requests may come in."""
+
+    def facts(self) -> dict[str, Any]:
+        """For /health: ``nats {up}``, ``log {<group>: {live, lag}}``, ``handlers {answering}``, ``ring``."""
+
+    def admit(self, wire: Wire) -> Peer:
+        """The owner of a new connection."""
+
+    async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
+        """Store a ``memory_update``. Raises BackchannelError when it was not stored.
+
+        Returns ``full`` or ``degraded``; its cursor; ``active`` or ``offline`` for the real-time part; and,
+        if there is a fourth, whether it had been stored before.
+        """
+
+
+class Absent:
+    """Nobody is at home yet."""
+
+    ready = False
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    def admit(self, wire: Wire) -> Peer:
+        raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
+
+    async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
+        raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
+
+
+class Site:
+    """Who is at home, and whether the doors are open. One for each process."""
+
+    def __init__(self) -> None:
+        self.host: Host = Absent()
+        self.closing = False
+
+    @property
+    def serving(self) -> bool:
+        return self.host.ready and not self.closing

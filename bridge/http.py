@@ -1,0 +1,227 @@
+"""HTTP: health, metrics, the schema, and a way to store without a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from functools import cache
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backchannel.errors import BackchannelError, BadMessage, TooLarge, Unavailable
+from backchannel.protocol import catalog
+from bridge import health
+from bridge.config import Config
+from bridge.host import Site
+from bridge.metrics import Metrics
+from bridge.page import PAGE
+from bridge.upgrade import Gate, TurnedAway
+
+log = structlog.get_logger("bridge.http")
+security = structlog.get_logger("bridge.security")
+
+SECURITY_HEADERS = [
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+STATUS = {
+    "too_large": 413,
+    "forbidden": 403,
+    "wrong_sender": 403,
+    "quarantined": 403,
+    "expired": 401,
+    "conflict": 409,
+    "rate_limited": 429,
+    "queue_full": 503,
+    "unavailable": 503,
+    "degraded": 503,
+    "internal": 500,
+}
+"""How an error is answered; every other one is the fault of what was sent: 422."""
+
+
+class Pages:
+    """The endpoints of one bridge.
+
+    Args:
+        site: who is at home.
+        gate: who may store.
+    """
+
+    def __init__(self, config: Config, metrics: Metrics, site: Site, gate: Gate) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._site = site
+        self._gate = gate
+        self._opened = time.monotonic()
+
+    def app(self) -> Starlette:
+        routes = [
+            Route("/", self.root),
+            Route("/health", self.health),
+            Route("/health/live", self.live),
+            Route("/health/ready", self.ready),
+            Route("/metrics", self.metrics),
+            Route("/schema.json", self.schema),
+            Route("/store", self.store, methods=["POST"]),
+            Route("/ws", self.not_a_handshake),
+        ]
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(SecurityHeaders)],
+            exception_handlers={
+                HTTPException: _told_by_framework,
+                BackchannelError: _told_by_rule,
+                TurnedAway: self._told_by_gate,
+                ClientDisconnect: _told_to_nobody,
+            },
+        )
+
+    async def root(self, request: Request) -> Response:
+        return HTMLResponse(PAGE)
+
+    async def health(self, request: Request) -> Response:
+        report = health.report(
+            self._site.host.facts(),
+            serving=self._site.serving,
+            connections=sum(int(one.value) for one in self._metrics.connections.meters.values()),
+            uptime=time.monotonic() - self._opened,
+        )
+        return _json(report, health.CODES[report["status"]])
+
+    async def live(self, request: Request) -> Response:
+        return _json({"status": "live"})
+
+    async def ready(self, request: Request) -> Response:
+        ready = health.ready(self._site.host.facts(), serving=self._site.serving)
+        return _json({"status": "ready" if ready else "not_ready"}, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        text = await asyncio.to_thread(self._metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def schema(self, request: Request) -> Response:
+        return Response(_schema(), media_type="application/schema+json")
+
+    async def not_a_handshake(self, request: Request) -> Response:
+        refusal = _refusal("bad_handshake", "This address speaks WebSocket: send an upgrade.")
+        return _json(refusal, 426, {"upgrade": "websocket", "connection": "upgrade"})
+
+    async def store(self, request: Request) -> Response:
+        """Who, then how much, then what: nothing is read from a stranger."""
+        if not self._site.serving:
+            raise Unavailable("The bridge is starting or shutting down; try again.", retry_after=1)
+        claims = self._gate.admit_request(_Head(request))
+        content = catalog.read_object(await self._body(request))
+        if content.get("type") != "memory_update":
+            raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
+        started = time.monotonic()
+        status, cursor, realtime, *duplicate = await self._site.host.store(claims, content)
+        self._metrics.accept_seconds.observe(time.monotonic() - started)
+        answer = {"status": status, "cursor": cursor, "realtime_updates": realtime}
+        return _json(answer | {"duplicate": True} if any(duplicate) else answer)
+
+    async def _body(self, request: Request) -> bytes:
+        limit = self._config.max_message_bytes
+        declared = request.headers.get("content-length", "0")
+        if len(declared) > 18 or int(declared) > limit:
+            raise TooLarge(f"The body may have {limit} bytes at most.")
+        try:
+            async with asyncio.timeout(self._config.body_seconds):
+                return await _read(request, limit)
+        except TimeoutError:
+            raise HTTPException(408, "The body took too long.", {"connection": "close"}) from None
+
+    async def _told_by_gate(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, TurnedAway)
+        self._metrics.turned_away.labels(error.reason).inc()
+        remote = request.client.host if request.client else "unknown"
+        security.warning(
+            "turned_away", reason=error.reason, status=error.status, remote=remote, detail=error.detail
+        )
+        headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
+        return _json(_refusal("forbidden", error.message), error.status, headers)
+
+
+class SecurityHeaders:
+    """Puts the security headers on every answer, also on the ones nobody foresaw."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+class _Head:
+    """The headers of a request, as the gate reads them."""
+
+    def __init__(self, request: Request) -> None:
+        self._headers = request.headers
+
+    def get_all(self, name: str) -> list[str]:
+        return self._headers.getlist(name)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(f"The body may have {limit} bytes at most.")
+    return bytes(body)
+
+
+async def _told_by_framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    codes = {404: "not_found", 405: "bad_method", 408: "too_slow"}
+    texts = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+    message = texts.get(error.status_code, error.detail)
+    code = codes.get(error.status_code, "bad_request")
+    return _json(_refusal(code, message), error.status_code, dict(error.headers or {}))
+
+
+async def _told_by_rule(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BackchannelError)
+    status = STATUS.get(error.code, 422)
+    headers = {}
+    if status in (429, 503):
+        headers["retry-after"] = str(max(1, round(error.retry_after or 1)))
+    if status >= 500:
+        log.warning("not_stored", code=error.code, message=error.message)
+    return _json(_refusal(error.code, error.message, error.field), status, headers)
+
+
+async def _told_to_nobody(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)
+
+
+def _refusal(code: str, message: str, field: str | None = None) -> dict[str, Any]:
+    return {"code": code, "message": message, "field": field}
+
+
+def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return Response(body, status, headers, media_type="application/json")
+
+
+@cache
+def _schema() -> bytes:
+    return json.dumps(catalog.schema(), indent=1).encode()

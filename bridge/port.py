@@ -1,0 +1,226 @@
+"""The port: every TCP connection arrives here and becomes a WebSocket, an HTTP connection, or a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import socket
+from email.utils import formatdate
+from http import HTTPStatus
+
+import structlog
+from websockets.datastructures import Headers
+from websockets.exceptions import HeaderLineTooLong, InvalidHeader, RequestLineTooLong, TooManyHeaders
+from websockets.http11 import Request, Response
+
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import CloseCode, Goodbye
+from bridge.arrival import Arrival, Departure
+from bridge.config import Config
+from bridge.crowd import Crowd, Ticket
+from bridge.heartbeat import Heartbeat
+from bridge.host import Site
+from bridge.http_connection import App, HttpConnection, HttpSide
+from bridge.metrics import Metrics
+from bridge.room import Room
+from bridge.upgrade import Gate, Handshake, TurnedAway
+from bridge.wire import Wire
+
+log = structlog.get_logger("bridge.port")
+security = structlog.get_logger("bridge.security")
+QUIET = logging.getLogger("bridge.websocket")
+QUIET.setLevel(logging.ERROR)
+
+PATH = "/ws"
+WANTS_WEBSOCKET = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket[ \t]*\r?\n", re.IGNORECASE)
+RETRY_AFTER = 1
+LINES_PER_TICK = 50
+TOO_LARGE = (RequestLineTooLong, HeaderLineTooLong, TooManyHeaders)
+EXTRA = {
+    401: ("WWW-Authenticate", "Bearer"),
+    405: ("Allow", "GET"),
+    426: ("Upgrade", "websocket"),
+}
+NO_ROOM = {
+    "too_many": (503, "The bridge is full; try again in a moment."),
+    "too_many_from_address": (429, "There are too many connections from this address."),
+    "too_many_unauthenticated": (429, "Too many connections have not said who they are yet."),
+}
+
+
+class Port:
+    """One listening socket for WebSockets and HTTP alike.
+
+    Args:
+        app: what answers HTTP, as an ASGI application.
+    """
+
+    def __init__(self, config: Config, metrics: Metrics, site: Site, gate: Gate, app: App) -> None:
+        self.config = config
+        self.metrics = metrics
+        self.crowd = Crowd(config, metrics)
+        self.room = Room(config, metrics, lambda wire: site.host.admit(wire))
+        self.loop = self.room.loop
+        self.passing: set[Arrival | Departure] = set()
+        self._site = site
+        self._gate = gate
+        self._http = HttpSide(app, config, self.upgrade)
+        self._heartbeat = Heartbeat(self.room, metrics, self._tick)
+        self._server: asyncio.Server | None = None
+        self._lines = LINES_PER_TICK
+
+    async def open(self, sock: socket.socket) -> None:
+        """Accept connections from a bound socket."""
+        # Accepted sockets inherit both. A send buffer that is not bounded grows to megabytes per slow reader.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.config.send_buffer)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._tick()
+        self._heartbeat.start()
+        self._server = await self.loop.create_server(
+            lambda: Arrival(self), sock=sock, backlog=self.config.backlog
+        )
+
+    async def close(self, reason: str, seconds: float) -> None:
+        """Accept nothing more, say goodbye to everybody, and be rid of them within ``seconds``."""
+        self._site.closing = True
+        self._heartbeat.stop()
+        if self._server is not None:
+            self._server.close()
+        self._say_goodbye(reason)
+        self._http.close()
+        for one in list(self.passing):
+            one.hurry()
+        await self._emptied(seconds)
+        self._http.abort()
+        for wire in list(self.room.wires):
+            wire.abort()
+        await self._emptied(1.0)
+
+    def _say_goodbye(self, reason: str) -> None:
+        # Few clients may all come back at once; many are spread, so that the next process survives it.
+        spread = min(self.config.retry_spread, len(self.room.wires) / 200)
+        for wire in list(self.room.wires):
+            retry_after = round(random.uniform(0.0, spread), 3)
+            goodbye = Goodbye(code=CloseCode.RESTART, reason=reason, retry_after=retry_after)
+            wire.send(goodbye.model_dump_json().encode())
+            wire.close(CloseCode.RESTART, reason)
+
+    async def _emptied(self, seconds: float) -> None:
+        empty = asyncio.Event()
+        self.crowd.on_empty = empty.set
+        if self.crowd.sockets:
+            try:
+                await asyncio.wait_for(empty.wait(), seconds)
+            except TimeoutError:
+                log.info("still_connected", sockets=self.crowd.sockets)
+
+    def _tick(self) -> None:
+        self._http.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._lines = LINES_PER_TICK
+
+    def route(
+        self, transport: asyncio.Transport, ticket: Ticket, remote: str, head: bytes, rest: bytes
+    ) -> None:
+        """A WebSocket handshake goes to the gate, everything else to HTTP."""
+        if WANTS_WEBSOCKET.search(head):
+            self.upgrade(transport, ticket, remote, head, rest)
+        elif ticket.become_request():
+            HttpConnection(self._http, ticket, remote).begin(transport, head + rest)
+        else:
+            self.refuse(transport, ticket, remote, _no_room("too_many"))
+
+    def upgrade(
+        self, transport: asyncio.Transport, ticket: Ticket, remote: str, head: bytes, rest: bytes
+    ) -> None:
+        """Let a WebSocket in, or say why not."""
+        protocol = Handshake(max_size=self.config.max_message_bytes, logger=QUIET)
+        protocol.receive_data(head)
+        try:
+            answer, claims = self._admit(protocol, ticket)
+        except TurnedAway as refusal:
+            self.refuse(transport, ticket, remote, refusal)
+            return
+        protocol.send_response(answer)
+        transport.write(b"".join(protocol.data_to_send()))
+        Wire(self.room, transport, protocol, ticket, remote, claims).begin(rest)
+
+    def _admit(self, protocol: Handshake, ticket: Ticket) -> tuple[Response, Claims | None]:
+        request = _read(protocol)
+        if request.path.partition("?")[0] != PATH:
+            raise TurnedAway(404, "bad_path", "WebSockets are served at /ws.")
+        answer = _shake(protocol, request)
+        if not self._site.serving:
+            state = "shutting down" if self._site.closing else "starting"
+            raise TurnedAway(503, "not_serving", f"The bridge is {state}.", retry_after=RETRY_AFTER)
+        claims = self._gate.admit(request.headers)
+        no_room = ticket.become_wire(unknown=claims is None)
+        if no_room is not None:
+            raise _no_room(no_room)
+        return answer, claims
+
+    def refuse(self, transport: asyncio.Transport, ticket: Ticket, remote: str, refusal: TurnedAway) -> None:
+        """Answer in words, and close once the client has read them."""
+        self.metrics.turned_away.labels(refusal.reason).inc()
+        if self._lines:  # whoever floods the port does not flood the log; all are counted
+            self._lines -= 1
+            security.warning(
+                "turned_away",
+                reason=refusal.reason,
+                status=refusal.status,
+                remote=remote,
+                detail=refusal.detail,
+            )
+        Departure(self, transport, ticket).begin(_written(refusal))
+
+
+def _read(protocol: Handshake) -> Request:
+    """The request head, as websockets' strict parser sees it."""
+    match protocol.events_received():
+        case [Request() as request]:
+            return request
+    if isinstance(protocol.handshake_exc, TOO_LARGE):
+        raise TurnedAway(
+            431, "head_too_large", "A line of the request head is too long, or there are too many."
+        )
+    raise TurnedAway(400, "bad_request", "This is not a valid HTTP request.")
+
+
+def _shake(protocol: Handshake, request: Request) -> Response:
+    """The answer 101 to a valid handshake. What it must hold: RFC 6455, 4.2.1."""
+    answer = protocol.accept(request)
+    if answer.status_code == 101:
+        return answer
+    problem, status = protocol.handshake_exc, answer.status_code
+    if isinstance(problem, InvalidHeader) and problem.name == "Sec-WebSocket-Version":
+        status = 426
+    reason = "bad_method" if status == 405 else "bad_handshake"
+    raise TurnedAway(status, reason, f"This is not a valid WebSocket handshake: {problem}.")
+
+
+def _no_room(reason: str) -> TurnedAway:
+    status, message = NO_ROOM[reason]
+    return TurnedAway(status, reason, message, retry_after=RETRY_AFTER)
+
+
+def _written(refusal: TurnedAway) -> bytes:
+    body = f"{refusal.message}\n".encode()
+    headers = Headers(
+        {
+            "Date": formatdate(usegmt=True),
+            "Connection": "close",
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    if refusal.status in EXTRA:
+        name, value = EXTRA[refusal.status]
+        headers[name] = value
+    if refusal.status == 426:
+        headers["Sec-WebSocket-Version"] = "13"
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    return Response(refusal.status, HTTPStatus(refusal.status).phrase, headers, body).serialize()

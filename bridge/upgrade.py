@@ -1,0 +1,169 @@
+"""The gate: who may come in, decided from the request head alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from websockets.exceptions import InvalidHeader
+from websockets.headers import parse_subprotocol
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from backchannel.delivery import token as tokens
+from backchannel.errors import BackchannelError, Expired
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import SUBPROTOCOL
+
+log = structlog.get_logger("bridge.security")
+
+MOST_VERIFIED = 10_000
+BEARER_SUBPROTOCOL = "bearer."
+NEUTRAL = "This needs a valid token."
+"""All that a stranger is told; which of the reasons it was is for the log."""
+
+
+@dataclass(eq=False)
+class TurnedAway(Exception):
+    """A request that is answered with a refusal.
+
+    ``reason`` and ``detail`` are for the log and the metrics, ``message`` is for the client.
+    """
+
+    status: int
+    reason: str
+    message: str
+    retry_after: int | None = None
+    detail: str | None = None
+
+
+class Head(Protocol):
+    """Request headers; names in any case, a name may come more than once."""
+
+    def get_all(self, name: str) -> list[str]: ...
+
+
+class Keyring:
+    """Believes tokens, and remembers for a while which ones it believed."""
+
+    def __init__(self, key: bytes, clock: Callable[[], float], *, most: int = MOST_VERIFIED) -> None:
+        self._key = key
+        self._clock = clock
+        self._most = most
+        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+
+    def verify(self, token: str) -> Claims:
+        """What the token says. Raises Expired or BadToken, with a message for the log."""
+        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        known = self._verified.get(digest)
+        if known is not None and known.exp > self._clock():
+            self._verified.move_to_end(digest)
+            return known
+        self._verified.pop(digest, None)
+        claims = tokens.verify(token, self._key, self._clock())
+        if claims.nonce is None:  # a token for one connection is looked at each time
+            self._remember(digest, claims)
+        return claims
+
+    def _remember(self, digest: bytes, claims: Claims) -> None:
+        self._verified[digest] = claims
+        if len(self._verified) > self._most:
+            self._verified.popitem(last=False)
+
+
+class Gate:
+    """Decides by Origin, token and group.
+
+    Args:
+        origins: web pages that may connect.
+        groups: whom this bridge serves; a token for another group is a bad one.
+    """
+
+    def __init__(self, keyring: Keyring, origins: Iterable[str], groups: Sequence[str]) -> None:
+        self._keyring = keyring
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._groups = frozenset(groups)
+
+    def admit(self, head: Head) -> Claims | None:
+        """Claims for a WebSocket; None for an allowed page that will send its token in ``hello``.
+
+        Raises:
+            TurnedAway: 401 or 403.
+        """
+        from_browser = self._check_origin(head)
+        token = _only(_offered(head))
+        if token is None and from_browser:
+            return None
+        return self._believe(token)
+
+    def admit_request(self, head: Head) -> Claims:
+        """Claims for an HTTP request, which must bring its token. Raises TurnedAway."""
+        self._check_origin(head)
+        return self._believe(_only(_offered(head)))
+
+    def believe(self, token: str) -> Claims:
+        """Claims for a token that came in ``hello`` or ``renew``. Raises TurnedAway."""
+        return self._believe(token)
+
+    def _check_origin(self, head: Head) -> bool:
+        origins = head.get_all("Origin")
+        if any(origin.lower() not in self._origins for origin in origins):
+            raise TurnedAway(403, "wrong_origin", "Pages of this origin may not connect here.")
+        return bool(origins)
+
+    def _believe(self, token: str | None) -> Claims:
+        if token is None:
+            raise TurnedAway(401, "no_token", NEUTRAL)
+        try:
+            claims = self._keyring.verify(token)
+        except BackchannelError as error:
+            reason = "expired" if isinstance(error, Expired) else "bad_token"
+            raise TurnedAway(401, reason, NEUTRAL, detail=error.message) from None
+        if claims.collaboration_group not in self._groups:
+            detail = f"{claims.sub} is of the group {claims.collaboration_group}, which is not served here."
+            raise TurnedAway(401, "wrong_group", NEUTRAL, detail=detail)
+        return claims
+
+
+class Handshake(ServerProtocol):
+    """The WebSocket protocol with our one subprotocol, which a client may leave out."""
+
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in subprotocols else None
+
+
+def own_origins(host: str, port: int) -> list[str]:
+    """The origins of pages that this bridge serves itself."""
+    names = {host, "localhost", "127.0.0.1", "::1"}
+    literals = (f"[{name}]" if ":" in name else name for name in sorted(names))
+    return [f"{scheme}://{name}:{port}" for name in literals for scheme in ("http", "https")]
+
+
+def _offered(head: Head) -> list[str]:
+    """Every token in the head, wherever it may stand. The URL is not a place for one."""
+    found = [value.strip() for value in head.get_all("X-Memory-Auth")]
+    for value in head.get_all("Authorization"):
+        scheme, _, credentials = value.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            found.append(credentials.strip())
+    for value in head.get_all("Sec-WebSocket-Protocol"):
+        found.extend(_from_subprotocols(value))
+    return found
+
+
+def _from_subprotocols(value: str) -> list[str]:
+    try:
+        offered = parse_subprotocol(value)
+    except InvalidHeader as error:
+        raise TurnedAway(400, "bad_handshake", "The offered subprotocols cannot be read.") from error
+    return [name.removeprefix(BEARER_SUBPROTOCOL) for name in offered if name.startswith(BEARER_SUBPROTOCOL)]
+
+
+def _only(found: list[str]) -> str | None:
+    if len(set(found)) > 1:
+        raise TurnedAway(401, "several_tokens", NEUTRAL)
+    return found[0] if found else None

@@ -1,0 +1,387 @@
+"""One accepted WebSocket, as its owner sees it: whole messages in, ready frames out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from websockets.frames import BINARY, CONT, PING, PONG, TEXT, Frame
+from websockets.protocol import OPEN, Event
+from websockets.server import ServerProtocol
+
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import CloseCode, ErrorFrame
+from bridge.crowd import Ticket
+from bridge.framing import frame
+from bridge.room import NOBODY, Peer, Room
+
+log = structlog.get_logger("bridge.wire")
+
+ABNORMAL, NOT_UTF8, FAULT = 1006, 1007, 1011
+LONGEST_REASON = 123
+NOT_TEXT = frame(
+    ErrorFrame(code="bad_frame", message="A binary message means nothing here: send text frames with JSON.")
+    .model_dump_json()
+    .encode()
+)
+
+
+class Wire(asyncio.Protocol):
+    """An asyncio protocol around websockets' sans-I/O one, with no task and one write per loop turn.
+
+    Args:
+        protocol: has accepted the handshake; the answer is already written.
+        remote: the address, for limits and logs.
+        claims: of the token at the upgrade; None for a browser that must still send its token.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_asked",
+        "_claims",
+        "_closing",
+        "_code",
+        "_deaf",
+        "_dirty",
+        "_ended",
+        "_heard",
+        "_later",
+        "_out",
+        "_partial",
+        "_pong",
+        "_protocol",
+        "_question",
+        "_queued",
+        "_room",
+        "_strikes",
+        "_ticket",
+        "_timer",
+        "_transport",
+        "_whole_is_text",
+        "connection_id",
+        "paused",
+        "peer",
+        "remote",
+        "share",
+    )
+
+    def __init__(
+        self,
+        room: Room,
+        transport: asyncio.Transport,
+        protocol: ServerProtocol,
+        ticket: Ticket,
+        remote: str,
+        claims: Claims | None,
+    ) -> None:
+        self.connection_id = protocol.id.hex
+        self.remote = remote
+        self.share = protocol.id.int & 0xFFFF  # whose turn it is at a heartbeat
+        self.peer: Peer = NOBODY
+        self.paused = False
+        self._room = room
+        self._transport = transport
+        self._protocol = protocol
+        self._ticket = ticket
+        self._claims = claims
+        self._out: list[bytes] = []
+        self._queued = 0
+        self._dirty = False  # will be flushed at the end of this turn
+        self._pong: bytes | None = None  # the answer to the latest ping, kept while congested
+        self._later: list[Event] = []  # arrived while the owner does not want to read
+        self._deaf = False
+        self._partial: bytearray | None = None
+        self._whole_is_text = True
+        self._closing = False
+        self._ended = False  # nothing will be written any more
+        self._code: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard = True
+        self._strikes = 0
+        self._question = 0  # number of the latest ping
+        self._asked: float | None = None  # when it was sent, until it is answered
+
+    def begin(self, rest: bytes) -> None:
+        """Take over the connection; ``rest`` came in together with the request head."""
+        self._room.wires.add(self)
+        self._room.metrics.opened.inc()
+        high = self._room.config.high_water
+        self._transport.set_write_buffer_limits(high=high, low=high // 4)
+        self._transport.set_protocol(self)
+        try:
+            self.peer = self._room.admit(self)
+        except Exception as error:
+            self._fault(error)
+        if rest:
+            self.data_received(rest)
+
+    @property
+    def claims(self) -> Claims | None:
+        return self._claims
+
+    @claims.setter
+    def claims(self, claims: Claims) -> None:
+        self._claims = claims
+        self._ticket.become_known()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._queued + self._transport.get_write_buffer_size()
+
+    @property
+    def closing(self) -> bool:
+        """A close has begun on either side; what is sent now goes nowhere."""
+        return self._closing
+
+    # ---- out
+
+    def send(self, body: bytes) -> None:
+        """One text message."""
+        self.send_frames(frame(body))
+
+    def send_frames(self, frames: bytes) -> None:
+        """One or more ready server frames; shared, not copied, if nothing else is sent in this turn."""
+        if not self._closing:
+            self._put(frames)
+
+    def _put(self, piece: bytes) -> None:
+        self._out.append(piece)
+        self._queued += len(piece)
+        self._flush_later()
+
+    def _flush_later(self) -> None:
+        if not self._dirty:
+            self._dirty = True
+            self._room.flush_later(self)
+
+    def flush(self) -> None:
+        """Write everything that was sent in this turn. Called by the room."""
+        self._dirty = False
+        if self._transport.is_closing():
+            self._out.clear()
+            return
+        if self._out:
+            self._write()
+        if self._ended:
+            self._transport.write_eof()
+
+    def _write(self) -> None:
+        out, metrics = self._out, self._room.metrics
+        metrics.sent.inc(len(out))
+        metrics.sent_bytes.inc(self._queued)
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        self._queued = 0
+        self._out = []
+        if self._transport.get_write_buffer_size() > self._room.config.overflow:
+            self.abort(CloseCode.TOO_SLOW)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._pong is not None and not self._closing:
+            self._put(self._pong)
+        self._pong = None
+        self._tell(self.peer.writable)
+
+    # ---- in
+
+    def pause_reading(self) -> None:
+        """Take nothing more, not even what has arrived; the client's sends will stall."""
+        if not self._deaf and not self._closing:
+            self._deaf = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._deaf:
+            return
+        self._deaf = False
+        if self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        if self._later:
+            self._room.loop.call_soon(self._take_later)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._protocol.receive_data(data)
+        events = self._protocol.events_received()
+        if self._deaf or self._later:
+            self._later.extend(events)
+        else:
+            self._take(events)
+        # Only now: what came before a close or a fault is still a message.
+        self._take_answers()
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._take_answers()
+
+    def _take_later(self) -> None:
+        if not self._deaf:
+            events, self._later = self._later, []
+            self._take(events)
+            self._take_answers()
+
+    def _take(self, events: list[Event]) -> None:
+        for position, event in enumerate(events):
+            if self._closing:
+                return
+            if self._deaf:
+                self._later[:0] = events[position:]
+                return
+            if isinstance(event, Frame):
+                self._take_frame(event)
+
+    def _take_frame(self, event: Frame) -> None:
+        opcode = event.opcode
+        if opcode is TEXT or opcode is BINARY:
+            self._whole_is_text = opcode is TEXT
+            if event.fin:
+                self._take_message(bytes(event.data))
+            else:
+                self._partial = bytearray(event.data)
+        elif opcode is CONT and self._partial is not None:
+            self._take_continuation(event, self._partial)
+        elif opcode is PONG:
+            self._take_pong(bytes(event.data))
+
+    def _take_continuation(self, event: Frame, partial: bytearray) -> None:
+        # Joined as it comes: empty fragments, of which the protocol allows any number, take no room.
+        partial += event.data
+        if event.fin:
+            self._partial = None
+            self._take_message(bytes(partial))
+
+    def _take_message(self, body: bytes) -> None:
+        metrics = self._room.metrics
+        metrics.received.inc()
+        metrics.received_bytes.inc(len(body))
+        metrics.size.observe(len(body))
+        if not self._whole_is_text:
+            self._refuse_binary()
+        elif not body.isascii() and not _is_utf8(body):
+            self._fail(NOT_UTF8, "The text is not UTF-8.")
+        else:
+            try:
+                self.peer.received(body)
+            except Exception as error:
+                self._fault(error)
+
+    def _refuse_binary(self) -> None:
+        self._room.metrics.refused.labels("bad_frame").inc()
+        if not self.paused:  # who does not listen is not told
+            self.send_frames(NOT_TEXT)
+
+    # ---- alive?
+
+    def ping(self) -> None:
+        """Ask for a pong; only the answer to the latest ping counts."""
+        if self._closing:
+            return
+        self._question = (self._question + 1) & 0xFFFF_FFFF
+        self._asked = self._room.loop.time()
+        self._put(Frame(PING, self._question.to_bytes(4)).serialize(mask=False))
+
+    def beat(self) -> None:
+        """A heartbeat of the process: give up on a client that was silent for several, ping the others."""
+        silent = not self._heard and not self._deaf
+        self._strikes = self._strikes + 1 if silent else 0
+        self._heard = False
+        if self._strikes >= self._room.config.heartbeat_strikes:
+            self.close(CloseCode.HEARTBEAT_LOST, "Nothing was heard for several heartbeats.")
+        else:
+            self.ping()
+
+    def _take_pong(self, payload: bytes) -> None:
+        if self._asked is None or payload != self._question.to_bytes(4):
+            return
+        seconds, self._asked = self._room.loop.time() - self._asked, None
+        self._room.metrics.round_trip.observe(seconds)
+        self._tell(self.peer.ponged, seconds)
+
+    # ---- the end
+
+    def close(self, code: int, reason: str) -> None:
+        """Say why and close; by force when the client takes longer than ``close_seconds``."""
+        if not self._closing and self._protocol.state is OPEN:
+            self._protocol.send_close(code, reason.encode()[:LONGEST_REASON].decode(errors="ignore"))
+        self._take_answers()
+
+    def abort(self, code: int = ABNORMAL) -> None:
+        """Drop the connection now; ``code`` is what the owner is told."""
+        self._closing = True
+        self._code = self._code or code
+        self._transport.abort()
+
+    def _fail(self, code: int, reason: str) -> None:
+        if not self._closing:
+            self._protocol.fail(code, reason)
+            self._take_answers()
+
+    def _fault(self, error: Exception) -> None:
+        log.error("peer_failed", connection_id=self.connection_id, exc_info=error)
+        self._fail(FAULT, "The bridge made a mistake.")
+
+    def _take_answers(self) -> None:
+        """Send what the protocol itself has to say: pongs, closes, and the end."""
+        writes = self._protocol.data_to_send()
+        if self._protocol.state is OPEN:
+            if writes and self.paused:
+                self._pong = writes[-1]  # the latest ping is the only one that needs an answer
+            elif writes:
+                self._put(b"".join(writes))
+            return
+        for piece in filter(None, writes):
+            self._put(piece)
+        if b"" in writes:
+            self._ended = True
+            self._flush_later()
+        self._begin_closing()
+
+    def _begin_closing(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._later.clear()
+        self.resume_reading()  # the other side's close must get through
+        self._timer = self._room.loop.call_later(self._room.config.close_seconds, self._transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._later.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._room.wires.discard(self)
+        self._ticket.leave()
+        code = self._reason()
+        self._room.metrics.closed.labels(code).inc()
+        peer, self.peer = self.peer, NOBODY
+        self._tell(peer.lost, code)
+        self._protocol.parser.close()  # breaks its circle, so that the memory is free at once
+
+    def _reason(self) -> int:
+        """The close code that was said first."""
+        if self._code is not None:
+            return self._code
+        protocol = self._protocol
+        said = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
+        return int(said.code) if said is not None else ABNORMAL
+
+    def _tell(self, call: Callable[..., None], *values: float) -> None:
+        try:
+            call(*values)
+        except Exception as error:
+            log.error("peer_failed", connection_id=self.connection_id, exc_info=error)
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
