@@ -1,0 +1,60 @@
+"""How a service is declared: what it answers, what it follows, what it can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backchannel.domain.decision import Decision
+from backchannel.protocol.message import Message
+from backchannel.service.context import Context, Inquiry
+from backchannel.service.follower import Follower
+
+Answerer = Callable[[Any, Context], Awaitable[Decision]]
+"""Decides a command. It never publishes, acknowledges, sleeps or reads a clock."""
+
+Responder = Callable[[Inquiry], Awaitable[Mapping[str, Any]]]
+"""Answers a query with the fields of its result."""
+
+
+@dataclass(slots=True)
+class Service:
+    """One handler: a name, and the functions that answer for it.
+
+    ``about`` is the module's docstring; ``doctor`` shows it.
+    """
+
+    name: str
+    about: str | None = None
+    answerers: dict[str, Answerer] = field(default_factory=dict)
+    responders: dict[str, Responder] = field(default_factory=dict)
+    followers: dict[str, Follower] = field(default_factory=dict)
+
+    def on(self, *kinds: type[Message]) -> Callable[[Answerer], Answerer]:
+        """Let the function answer commands of these types."""
+
+        def declared(answerer: Answerer) -> Answerer:
+            for kind in kinds:
+                self.answerers[kind.model_fields["type"].default] = answerer
+            return answerer
+
+        return declared
+
+    def answers(self, query: str) -> Callable[[Responder], Responder]:
+        """Let the function answer queries of this name."""
+
+        def declared(responder: Responder) -> Responder:
+            self.responders[query] = responder
+            return responder
+
+        return declared
+
+    def follows(self, pattern: str) -> Callable[[Follower], Follower]:
+        """Let the function take note of every event whose subject matches; ``{group}`` is filled in."""
+
+        def declared(follower: Follower) -> Follower:
+            self.followers[pattern] = follower
+            return follower
+
+        return declared

@@ -1,0 +1,99 @@
+"""Reading what was said in a context: its exchanges, in order, from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backchannel.delivery.cursor import Cursor
+from backchannel.errors import BackchannelError
+from backchannel.jetstream.read import Record, page
+from backchannel.protocol.catalog import read_object
+from backchannel.protocol.subject import InContext, content_of, events_stream, locate
+from backchannel.service.house import House
+
+FEW = 50
+MOST = 500
+AT_ONCE = 200
+MOST_BYTES = 512 * 1024
+TOLD_IN_LIFE = frozenset({"sidebar_merge", "sidebar_test_result"})
+"""Events of a sidebar's life that are part of what it knows, not only of what became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Exchanges in log order, and the position up to which the log was read; ``more`` if there is more."""
+
+    exchanges: list[dict[str, Any]]
+    position: int
+    more: bool
+
+
+async def exchanges_of(
+    house: House, group: str, context_id: str, *, epoch: str, after: int, until: int, limit: int
+) -> Found:
+    """Up to ``limit`` exchanges of one context at positions in (after, until]."""
+    found: list[dict[str, Any]] = []
+    size = 0
+    position = after
+    while position < until:
+        records = await page(
+            house.connection,
+            events_stream(group),
+            position,
+            limit=AT_ONCE,
+            filter=content_of(group, context_id),
+            until=until,
+        )
+        for record in records.records:
+            if len(found) >= limit or size > MOST_BYTES:
+                return Found(found, position, True)
+            position = record.sequence
+            exchange = _exchange(record, epoch)
+            if exchange is not None:
+                found.append(exchange)
+                size += len(record.payload)
+        if records.done:
+            break
+    return Found(found, until, False)
+
+
+async def few_exchanges(
+    house: House, group: str, ranges: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]] | None:
+    """All exchanges of the ranges, nearest context first; None if there are more than a few."""
+    found: list[dict[str, Any]] = []
+    for stretch in ranges:
+        start, end = Cursor.parse(stretch["from"]), Cursor.parse(stretch["to"])
+        part = await exchanges_of(
+            house,
+            group,
+            stretch["context_id"],
+            epoch=end.epoch,
+            after=start.sequence,
+            until=end.sequence,
+            limit=FEW - len(found) + 1,
+        )
+        found.extend({**exchange, "scope": "inherited"} for exchange in part.exchanges)
+        if part.more or len(found) > FEW:
+            return None
+    return found
+
+
+def _exchange(record: Record, epoch: str) -> dict[str, Any] | None:
+    located = locate(record.subject)
+    if located is None or not isinstance(located.to, InContext):
+        return None
+    try:
+        said = read_object(record.payload)
+    except BackchannelError:
+        return None
+    if located.to.kind == "life" and said.get("type") not in TOLD_IN_LIFE:
+        return None
+    return {
+        **said,
+        "context_id": located.to.context_id,
+        "cursor": str(Cursor(epoch, record.sequence)),
+        "scope": "local",
+    }

@@ -1,0 +1,91 @@
+"""What one handlers process knows of its groups: the log, the sidebars, the directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from backchannel.domain.sidebar import Sidebar, fold
+from backchannel.jetstream.bucket import Bucket
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.publish import Publisher
+from backchannel.jetstream.read import StreamFacts, describe, following
+from backchannel.protocol.subject import events_stream, life_of
+from backchannel.service.lives import Lives, event_of
+
+LIFE_AT_ONCE = 256
+
+
+class House:
+    """Connections and views shared by all services of this process."""
+
+    def __init__(self, connection: Connection, groups: Sequence[str]) -> None:
+        self.connection = connection
+        self.groups = tuple(groups)
+        self.publisher = Publisher(connection)
+        self.agents = Bucket(connection, "BC_agents")
+        self.presence = Bucket(connection, "BC_presence")
+        self.lives = {group: Lives(connection, group) for group in groups}
+
+    async def open(self) -> None:
+        """Read the lives of all sidebars from the logs, and go on following them."""
+        await asyncio.gather(*(lives.start() for lives in self.lives.values()))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(lives.stop() for lives in self.lives.values()))
+
+    async def log(self, group: str) -> StreamFacts:
+        return await describe(self.connection, events_stream(group))
+
+    async def past(self, group: str, sidebar_id: str) -> Sidebar | None:
+        """The state as the log has it now: what is known already, and what was added since."""
+        sidebar = self.lives[group].get(sidebar_id)
+        while True:
+            records = await following(
+                self.connection,
+                events_stream(group),
+                life_of(group, sidebar_id),
+                sidebar.sequence if sidebar else 0,
+                LIFE_AT_ONCE,
+            )
+            sidebar = fold(((found.sequence, event_of(found)) for found in records), sidebar)
+            if len(records) < LIFE_AT_ONCE:
+                return sidebar
+
+    async def strangers(self, group: str, agents: Iterable[str]) -> list[str]:
+        named = list(dict.fromkeys(agents))
+        found = await asyncio.gather(*(self.agents.get(f"{group}.{agent}") for agent in named))
+        return [agent for agent, value in zip(named, found, strict=True) if value is None]
+
+    async def roster(self, group: str) -> list[dict[str, Any]]:
+        """Every agent the directory knows, by name, with whether it is connected now and what it is in."""
+        known, leases = await asyncio.gather(
+            self.agents.entries(f"{group}.*"), self.presence.entries(f"{group}.*.*")
+        )
+        online = Counter(key.split(".")[1] for key, _ in leases)
+        busy = Counter(agent for found in self.lives[group].all() if found.open for agent in found.members)
+        roster = []
+        for key, value in known:
+            told: dict[str, Any] = from_json(value.payload)
+            agent = key.split(".")[1]
+            roster.append(_standing(told, agent, online[agent], busy[agent]))
+        return sorted(roster, key=lambda agent: str(agent["agent_id"]))
+
+
+def _standing(told: dict[str, Any], agent: str, connections: int, sidebars: int) -> dict[str, Any]:
+    """A lease says whether an agent is connected; what it said of itself counts only while it is."""
+    shown = {key: value for key, value in told.items() if key != "noted_at"}
+    said = told.get("status", "online")
+    status = ("online" if said == "offline" else said) if connections else "offline"
+    return {
+        **shown,
+        "agent_id": agent,
+        "online": connections > 0,
+        "connections": connections,
+        "status": status,
+        "active_sidebars": sidebars,
+    }

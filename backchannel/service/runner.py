@@ -1,0 +1,155 @@
+"""Runs services: takes commands lane by lane, decides them, commits what follows, settles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from backchannel.domain.decision import Decision
+from backchannel.errors import BackchannelError, Conflict, Internal, WrongSender
+from backchannel.jetstream.publish import Entry, Fence, covers
+from backchannel.jetstream.work import Delivery, Work
+from backchannel.protocol.catalog import read_message, read_object
+from backchannel.protocol.lane import LANES, Lane
+from backchannel.protocol.message import Message
+from backchannel.protocol.subject import COMMANDS, Asked, asked
+from backchannel.service.context import Context
+from backchannel.service.declare import Answerer, Service
+from backchannel.service.follow import entries, refusal
+from backchannel.service.house import House
+from backchannel.service.setaside import set_aside
+from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
+
+log = structlog.get_logger()
+
+STALE_TRIES = 16
+"""How often a decision is made anew because somebody else wrote in between, before the command waits."""
+
+Clock = Callable[[], datetime]
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+def _on_what_changes(fences: Sequence[Fence], told: Sequence[Entry]) -> list[Fence]:
+    """The fences around what the decision writes to; what it only read may move on."""
+    return [fence for fence in fences if any(covers(fence.subject, entry.subject) for entry in told)]
+
+
+class Runner:
+    """One service's commands, each lane by itself, so that no lane ever waits for a lower one.
+
+    Within a lane commands are taken one at a time, also when several processes run the service: what an
+    agent asks first is decided first, whatever dies in between.
+    """
+
+    def __init__(self, service: Service, house: House, clock: Clock = now_utc) -> None:
+        self._service = service
+        self._house = house
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as lanes:
+            for lane in LANES:
+                lanes.create_task(self._lane(lane))
+
+    async def _lane(self, lane: Lane) -> None:
+        work = await self._open(lane)
+        try:
+            while True:
+                delivery = await work.take()
+                await self._handle(delivery)
+        finally:
+            await work.close()
+
+    async def _open(self, lane: Lane) -> Work:
+        filters = [f"bc.*.cmd.{lane}.*.{kind}" for kind in sorted(self._service.answerers)]
+        return await Work.open(
+            self._house.connection, COMMANDS, f"{self._service.name}-{lane}", filters, max_ack_pending=1
+        )
+
+    async def _handle(self, delivery: Delivery) -> None:
+        """Decide one command and say the final word on it. Never raises but for cancellation."""
+        record = delivery.record
+        found = asked(record.subject)
+        if found is None or found.group not in self._house.groups:
+            await delivery.settle()
+            return
+        try:
+            with_trace = (record.headers or {}).get("traceparent")
+            await self._decide(delivery, found, with_trace)
+        except Exception as error:
+            await self._fault(delivery, found, error)
+
+    async def _decide(self, delivery: Delivery, found: Asked, trace: str | None) -> None:
+        command, answerer = self._read(delivery, found)
+        for _ in range(STALE_TRIES):
+            context = self._context(delivery, found)
+            try:
+                decision = await answerer(command, context)
+                told = entries(decision, command, found, context.now, trace)
+            except BackchannelError as error:
+                match verdict_on(error, delivery.attempt):
+                    case Tell(error=why):
+                        decision, told = Decision(), [refusal(why, command, found, context.now, trace)]
+                    case _:
+                        raise
+            if await self._commit(decision, told, context):
+                await delivery.settle()
+                return
+        await delivery.retry(0.05)
+
+    async def _commit(self, decision: Decision, told: Sequence[Entry], context: Context) -> bool:
+        """False when somebody else wrote what was read: the decision is void and must be made anew."""
+        if decision.repeated:
+            return True
+        try:
+            await self._house.publisher.commit(told, _on_what_changes(context.fences, told))
+        except Conflict:
+            return False
+        return True
+
+    def _read(self, delivery: Delivery, found: Asked) -> tuple[Message, Answerer]:
+        """
+        Raises:
+            Internal: no function answers this type, though its consumer filters by type.
+            WrongSender: the message names another sender than its subject.
+        """
+        command = read_message(read_object(delivery.record.payload))
+        if command.sender_agent_id not in (None, found.agent):
+            raise WrongSender(f"{found.agent} may not speak for {command.sender_agent_id}.")
+        answerer = self._service.answerers.get(command.type)
+        if answerer is None or command.type != found.type:
+            raise Internal(f"The service {self._service.name} does not answer {command.type}.")
+        return command, answerer
+
+    def _context(self, delivery: Delivery, found: Asked) -> Context:
+        headers = delivery.record.headers or {}
+        access = frozenset(filter(None, headers.get("Bc-Access", "").split(",")))
+        return Context(found, access, self._clock(), self._house)
+
+    async def _fault(self, delivery: Delivery, found: Asked, error: Exception) -> None:
+        verdict = verdict_on(error, delivery.attempt)
+        log.warning(
+            "command_failed",
+            service=self._service.name,
+            sequence=delivery.record.sequence,
+            type=found.type,
+            agent=found.agent,
+            attempt=delivery.attempt,
+            verdict=type(verdict).__name__,
+            error=str(error),
+            exc_info=not isinstance(error, BackchannelError),
+        )
+        match verdict:
+            case Retry(delay=delay):
+                await delivery.retry(delay)
+            case SetAside(reason=reason):
+                await set_aside(self._house, self._service.name, delivery, found, reason, self._clock())
+            case Tell(error=why):
+                await set_aside(self._house, self._service.name, delivery, found, why.message, self._clock())

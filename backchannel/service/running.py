@@ -1,0 +1,90 @@
+"""One handlers process from start to stop: connections, services, queries, housekeeping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from backchannel.errors import BackchannelError
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.sweep import sweep
+from backchannel.protocol.subject import COMMANDS
+from backchannel.service.declare import Service
+from backchannel.service.follower import Following
+from backchannel.service.house import House
+from backchannel.service.inquire import Inquiries
+from backchannel.service.runner import Runner
+
+log = structlog.get_logger()
+
+KEPT_AFTER_HANDLING = 600.0
+"""Seconds for which a handled command stays: twice the window in which its repetition is recognised."""
+SWEEP_EVERY = 60.0
+AGAIN = 1.0
+
+
+async def serve(
+    services: Sequence[Service],
+    address: Address,
+    groups: Sequence[str],
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    """Run the services until ``stop`` is set; call ``ready`` once all run. What fails is started again."""
+    connection = await Connection.open(address, name="handlers", wait=None)
+    house = House(connection, groups)
+    try:
+        await house.open()
+        inquiries = Inquiries(services, house)
+        await inquiries.open()
+        async with asyncio.TaskGroup() as running:
+            tasks = [running.create_task(_kept_up(name, work)) for name, work in _works(services, house)]
+            ready()
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+        await inquiries.close()
+    finally:
+        await house.close()
+        await connection.close()
+
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
+    runners: list[tuple[str, Work]] = [
+        (service.name, Runner(service, house).run) for service in services if service.answerers
+    ]
+    followers: list[tuple[str, Work]] = [
+        (service.name, Following(service.name, follower, pattern, house, group).run)
+        for service in services
+        for pattern, follower in service.followers.items()
+        for group in house.groups
+    ]
+    return [*runners, *followers, ("sweep", lambda: _sweeping(house))]
+
+
+async def _kept_up(name: str, work: Work) -> None:
+    """Start it again, after a pause, whenever it fails: the log has everything it needs to go on."""
+    while True:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("service_failed", service=name, again_in=AGAIN)
+        await asyncio.sleep(AGAIN)
+
+
+async def _sweeping(house: House) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_EVERY)
+        try:
+            await sweep(house.connection, COMMANDS, KEPT_AFTER_HANDLING)
+        except BackchannelError as error:
+            log.warning("sweep_postponed", error=error.message)

@@ -1,0 +1,78 @@
+"""Setting aside what cannot be handled: kept in BC_DEAD for a person, and its sender told."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import uuid5
+
+import pydantic_core
+
+from backchannel.errors import BackchannelError
+from backchannel.jetstream.publish import Entry
+from backchannel.jetstream.work import Delivery
+from backchannel.protocol.catalog import read_object, write
+from backchannel.protocol.identifier import PLATFORM
+from backchannel.protocol.mention import Undeliverable
+from backchannel.protocol.message import rfc3339
+from backchannel.protocol.subject import Asked, InInbox
+from backchannel.service.follow import FAMILY
+from backchannel.service.house import House
+
+
+async def set_aside(
+    house: House, service: str, delivery: Delivery, found: Asked, reason: str, now: datetime
+) -> None:
+    """Keep the command with the reason, tell its sender, then settle it. Repeating it changes nothing.
+
+    If the log cannot be reached the command stays where it is and comes again.
+    """
+    record = delivery.record
+    original = _message_id(record.payload) or f"sequence-{record.sequence}"
+    kept = {
+        "service": service,
+        "subject": record.subject,
+        "sequence": record.sequence,
+        "attempts": delivery.attempt,
+        "reason": reason,
+        "at": rfc3339(now),
+        "payload": record.payload.decode("utf-8", "replace"),
+    }
+    told = Undeliverable(
+        message_id=uuid5(FAMILY, f"{found.agent}:{original}:undeliverable"),
+        timestamp=now,
+        sender_agent_id=PLATFORM,
+        original_message_id=original,
+        reason=f"The {service} service could not handle it: {reason[:1000]}",
+        in_reply_to=original,
+    )
+    try:
+        await house.publisher.store(
+            Entry(
+                f"bc.{found.group}.dead.{service}",
+                pydantic_core.to_json(kept),
+                {"Nats-Msg-Id": f"{service}:{record.sequence}"},
+            )
+        )
+        await house.publisher.store(
+            Entry(
+                InInbox(found.agent, "notice").subject(found.group, found.lane),
+                write(told),
+                {
+                    "Nats-Msg-Id": f"{found.agent}:{original}:undeliverable",
+                    "Bc-Type": told.type,
+                    "Bc-Lane": found.lane,
+                },
+            )
+        )
+    except BackchannelError:
+        await delivery.retry(5.0)
+        return
+    await delivery.settle()
+
+
+def _message_id(payload: bytes) -> str | None:
+    try:
+        found = read_object(payload).get("message_id")
+    except BackchannelError:
+        return None
+    return found if isinstance(found, str) else None

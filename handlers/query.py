@@ -1,0 +1,212 @@
+"""Answers what is known: contexts, sidebars, agents, and how things stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backchannel.delivery.cursor import Cursor
+from backchannel.domain.sidebar import Sidebar, fold
+from backchannel.errors import NotFound
+from backchannel.jetstream.read import page
+from backchannel.protocol.catalog import bad_message
+from backchannel.protocol.identifier import MAIN, Identifier
+from backchannel.protocol.message import rfc3339
+from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.subject import events_stream, life_of
+from backchannel.service.context import Inquiry
+from backchannel.service.declare import Service
+from backchannel.service.exchanges import MOST, exchanges_of
+from backchannel.service.lives import event_of
+from backchannel.service.show import shown, summary
+
+service = Service("query", about=__doc__)
+
+
+class Params(BaseModel):
+    """What a query may say. Fields a query does not know are an error, so that a slip of the pen shows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ContextParams(Params):
+    context_id: Identifier = MAIN
+    after: str | None = None
+    until: str | None = None
+    limit: int = Field(default=50, ge=1, le=MOST)
+    inherited: bool = False
+
+
+class SidebarParams(Params):
+    sidebar_id: Identifier
+    until: str | None = None
+
+
+class SidebarsParams(Params):
+    status: SidebarStatus | None = None
+    agent: Identifier | None = None
+    parent_id: Identifier | None = None
+    after: Identifier | None = None
+    limit: int = Field(default=1000, ge=1, le=10_000)
+
+
+def understood(kind: type[Params], inquiry: Inquiry) -> Any:
+    """
+    Raises:
+        BadMessage: a parameter is missing, wrong or unknown.
+    """
+    try:
+        return kind.model_validate(inquiry.params)
+    except ValidationError as error:
+        raise bad_message(error) from None
+
+
+@service.answers("ping")
+async def ping(inquiry: Inquiry) -> Mapping[str, Any]:
+    """Whether anybody answers at all."""
+    return {"server_time": rfc3339(datetime.now(UTC)), "group": inquiry.group}
+
+
+@service.answers("context")
+async def context(inquiry: Inquiry) -> Mapping[str, Any]:
+    """What was said in a context, a page at a time; with ``inherited`` also what it inherited, first."""
+    asked: ContextParams = understood(ContextParams, inquiry)
+    sidebar = await inquiry.readable(asked.context_id)
+    facts = await inquiry.house.log(inquiry.group)
+    after = Cursor.parse(asked.after, "params.after").sequence if asked.after else 0
+    until = Cursor.parse(asked.until, "params.until").sequence if asked.until else facts.last
+    exchanges: list[dict[str, Any]] = []
+    if asked.inherited and sidebar is not None and not asked.after:
+        exchanges = await _inherited(inquiry, sidebar, asked.limit)
+    local = await exchanges_of(
+        inquiry.house,
+        inquiry.group,
+        asked.context_id,
+        epoch=facts.epoch,
+        after=after,
+        until=until,
+        limit=max(asked.limit - len(exchanges), 1),
+    )
+    return {
+        "context_id": asked.context_id,
+        "exchanges": [*exchanges, *local.exchanges],
+        "inherited_context": [found.model_dump(by_alias=True) for found in sidebar.inherited]
+        if sidebar
+        else [],
+        "cursor": str(Cursor(facts.epoch, local.position)),
+        "next": str(Cursor(facts.epoch, local.position)) if local.more else None,
+    }
+
+
+async def _inherited(inquiry: Inquiry, sidebar: Sidebar, limit: int) -> list[dict[str, Any]]:
+    """The newest ``limit`` // 2 exchanges at most of what the sidebar inherited, farthest ancestor first."""
+    room = max(limit // 2, 1)
+    found: list[dict[str, Any]] = []
+    for stretch in reversed(sidebar.inherited):
+        start, end = Cursor.parse(stretch.start), Cursor.parse(stretch.to)
+        part = await exchanges_of(
+            inquiry.house,
+            inquiry.group,
+            stretch.context_id,
+            epoch=end.epoch,
+            after=start.sequence,
+            until=end.sequence,
+            limit=MOST,
+        )
+        found.extend({**exchange, "scope": "inherited"} for exchange in part.exchanges)
+    return found[-room:]
+
+
+@service.answers("sidebar")
+async def sidebar(inquiry: Inquiry) -> Mapping[str, Any]:
+    """One sidebar, as it is or as it was at ``until``."""
+    asked: SidebarParams = understood(SidebarParams, inquiry)
+    found = await inquiry.readable(asked.sidebar_id)
+    facts = await inquiry.house.log(inquiry.group)
+    if asked.until and found is not None:
+        found = await _as_it_was(inquiry, found, Cursor.parse(asked.until, "params.until").sequence)
+    if found is None:
+        raise NotFound(f"There was no sidebar {asked.sidebar_id} then.", field="params.sidebar_id")
+    return {"sidebar": shown(found, facts.epoch)}
+
+
+async def _as_it_was(inquiry: Inquiry, found: Sidebar, until: int) -> Sidebar | None:
+    life = life_of(inquiry.group, found.sidebar_id)
+    stream = events_stream(inquiry.group)
+    state: Sidebar | None = None
+    position = 0
+    while True:
+        part = await page(inquiry.house.connection, stream, position, limit=500, filter=life, until=until)
+        state = fold(((record.sequence, event_of(record)) for record in part.records), state)
+        if part.done or not part.records:
+            return state
+        position = part.records[-1].sequence
+
+
+@service.answers("sidebars")
+async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
+    """The sidebars the caller takes part in; an operator sees all. Ordered by id, ``next`` pages on."""
+    asked: SidebarsParams = understood(SidebarsParams, inquiry)
+    lives = inquiry.house.lives[inquiry.group]
+    await lives.reach()
+    facts = await inquiry.house.log(inquiry.group)
+    matching = sorted(
+        (found for found in lives.all() if _wanted(found, asked) and _visible(found, inquiry)),
+        key=lambda found: found.sidebar_id,
+    )
+    start = [found for found in matching if asked.after is None or found.sidebar_id > asked.after]
+    part = start[: asked.limit]
+    return {
+        "sidebars": [summary(found, facts.epoch) for found in part],
+        "total": len(matching),
+        "next": part[-1].sidebar_id if len(start) > len(part) else None,
+    }
+
+
+def _wanted(found: Sidebar, asked: SidebarsParams) -> bool:
+    return (
+        (asked.status is None or found.status is asked.status)
+        and (asked.agent is None or found.has(asked.agent))
+        and (asked.parent_id is None or found.parent_id == asked.parent_id)
+    )
+
+
+def _visible(found: Sidebar, inquiry: Inquiry) -> bool:
+    return inquiry.role == "operator" or found.has(inquiry.caller) or found.sidebar_id in inquiry.access
+
+
+@service.answers("agents")
+async def agents(inquiry: Inquiry) -> Mapping[str, Any]:
+    """Everyone the group's directory knows, and who of them is connected now."""
+    understood(Params, inquiry)
+    return {"agents": await inquiry.house.roster(inquiry.group)}
+
+
+@service.answers("status")
+async def status(inquiry: Inquiry) -> Mapping[str, Any]:
+    """How the group stands: agents, sidebars, the log."""
+    understood(Params, inquiry)
+    lives = inquiry.house.lives[inquiry.group]
+    await lives.reach()
+    facts = await inquiry.house.log(inquiry.group)
+    roster = await inquiry.house.roster(inquiry.group)
+    by_status: dict[str, int] = {}
+    for found in lives.all():
+        by_status[found.status.value] = by_status.get(found.status.value, 0) + 1
+    return {
+        "group": inquiry.group,
+        "agents": {
+            "known": len(roster),
+            "online": sum(1 for agent in roster if agent["online"]),
+        },
+        "sidebars": by_status,
+        "log": {
+            "messages": facts.messages,
+            "bytes": facts.bytes,
+            "cursor": str(Cursor(facts.epoch, facts.last)),
+        },
+        "server_time": rfc3339(datetime.now(UTC)),
+    }
