@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Goodbye
-from bridge.arrival import Arrival, Departure
+from bridge.doorstep import Arrival, Departure
 from bridge.config import Config
 from bridge.crowd import Crowd, Ticket
 from bridge.heartbeat import Heartbeat
