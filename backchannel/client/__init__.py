@@ -1,1 +1,50 @@
-"""The SDK: an agent over a WebSocket."""
+"""The SDK: an agent in a few lines of Python."""
+
+from __future__ import annotations
+
+from backchannel.client.agent import Agent
+from backchannel.client.ask import ask_once
+from backchannel.client.compose import compose
+from backchannel.client.connecting import Connecting
+from backchannel.client.inbox import Inbox
+from backchannel.client.notice import Gap, Incoming, Unknown, cursor_of
+from backchannel.client.sidebar import OpenedSidebar, Sidebar
+from backchannel.client.voice import Receipt
+from backchannel.protocol.frame import Accepted, DuplicateAck
+from backchannel.protocol.memory import MemoryUpdate
+from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.presence import AgentPresence
+from backchannel.protocol.result import Result
+from backchannel.protocol.sidebar import (
+    SidebarClosed,
+    SidebarInvite,
+    SidebarMerge,
+    SidebarMessage,
+    SidebarSpawn,
+)
+
+__all__ = [
+    "Accepted",
+    "Agent",
+    "AgentPresence",
+    "Connecting",
+    "DuplicateAck",
+    "Gap",
+    "Inbox",
+    "Incoming",
+    "MemoryUpdate",
+    "MentionRoute",
+    "OpenedSidebar",
+    "Receipt",
+    "Result",
+    "Sidebar",
+    "SidebarClosed",
+    "SidebarInvite",
+    "SidebarMerge",
+    "SidebarMessage",
+    "SidebarSpawn",
+    "Unknown",
+    "ask_once",
+    "compose",
+    "cursor_of",
+]

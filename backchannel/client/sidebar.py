@@ -1,0 +1,217 @@
+"""Sidebars: a smaller room for one task, opened, used and brought to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from backchannel.client.compose import compose
+from backchannel.client.inbox import Reader
+from backchannel.client.notice import Incoming
+from backchannel.errors import BackchannelError
+from backchannel.protocol import sidebar as words
+from backchannel.protocol.message import Message
+from backchannel.protocol.result import Result
+
+if TYPE_CHECKING:
+    from backchannel.client.agent import Agent
+    from backchannel.client.voice import Receipt
+
+LAST_WORD = 10.0
+"""Seconds a block that failed may take to say so."""
+_log = logging.getLogger("backchannel.client")
+
+
+class Sidebar:
+    """A sidebar this agent is in.
+
+    Attributes:
+        id: its id, which is also its context's id.
+        participants: as of its beginning; empty if this agent did not open it.
+        inherited: what it sees of its ancestors' contexts, as ranges ``{context_id, from, to}``.
+        notes: what the platform remarked when it was opened.
+    """
+
+    def __init__(self, agent: Agent, sidebar_id: str, opened: Result | None = None) -> None:
+        fields = (opened.model_extra or {}) if opened else {}
+        self.id = sidebar_id
+        self.participants: tuple[str, ...] = tuple(fields.get("participants") or ())
+        self.inherited: list[dict[str, Any]] = list(fields.get("inherited_context") or ())
+        self.notes: Any = fields.get("collaboration_notes")
+        self.ended = False
+        self._agent = agent
+
+    async def say(
+        self,
+        text: str,
+        *,
+        topic: str | None = None,
+        data_refs: Sequence[str] = (),
+        priority: words.SidebarPriority | str | None = None,
+    ) -> Receipt:
+        """Say something to everyone in it.
+
+        Raises:
+            Forbidden: this agent is no participant. BackchannelError: see `Agent.send`.
+        """
+        return await self._agent.send(
+            compose(
+                words.SidebarMessage,
+                sidebar_id=self.id,
+                content=text,
+                topic=topic,
+                data_refs=list(data_refs),
+                priority=priority,
+            )
+        )
+
+    async def invite(self, *agents: str) -> Result:
+        """Bring agents in. Raises UnknownAgent, and what `Agent.request` raises."""
+        return await self._ask(words.SidebarInvite, agents=list(agents))
+
+    async def merge(
+        self,
+        findings: str | dict[str, Any] | list[Any],
+        *,
+        success: bool = True,
+        open_children: Literal["refuse", "merge", "archive"] = "refuse",
+    ) -> Result:
+        """Bring the findings into the parent's context and end it.
+
+        Raises:
+            IllegalTransition: it has ended otherwise, or has open children.
+            BackchannelError: see `Agent.request`.
+        """
+        result = await self._ask(
+            words.SidebarMerge, consolidated_findings=findings, success=success, open_children=open_children
+        )
+        self.ended = True
+        return result
+
+    async def archive(self, reason: str) -> Result:
+        """Put it away without bringing anything into the parent. Raises as `merge`."""
+        result = await self._ask(words.SidebarArchive, archive_reason=reason)
+        self.ended = True
+        return result
+
+    async def fail(self, reason: str) -> Result:
+        """End it as failed, and say why. Raises as `merge`."""
+        result = await self._ask(words.SidebarStatusUpdate, new_status="failed", reason=reason)
+        self.ended = True
+        return result
+
+    async def leave(self) -> Result:
+        """Stop being a participant. Raises as `Agent.request`."""
+        result = await self._ask(words.SidebarLeave)
+        self.ended = True
+        return result
+
+    async def pause(self, reason: str, *, resume_when: str | None = None) -> Result:
+        """Stop for now. Raises as `merge`."""
+        return await self._ask(words.SidebarPause, reason=reason, resume_condition=resume_when)
+
+    async def resume(self, reason: str) -> Result:
+        """Carry on after a pause or a wait. Raises as `merge`."""
+        return await self._ask(words.SidebarResume, reason=reason)
+
+    def child(self, task: str, *, with_: Sequence[str] = (), **fields: Any) -> OpenedSidebar:
+        """A sidebar below this one, for a part of its task; used like `Agent.sidebar`.
+
+        `fields` are further fields of ``sidebar_child_spawn``.
+        """
+        spawn = compose(
+            words.SidebarChildSpawn,
+            parent_sidebar_id=self.id,
+            sub_task_description=task,
+            assigned_agents=list(with_),
+            **fields,
+        )
+        return OpenedSidebar(self._agent, spawn)
+
+    async def messages(self, *, own: bool = False) -> AsyncIterator[Incoming]:
+        """What is said and happens in it, until it ends. `own`: also what this agent says.
+
+        While this is read, it does not come through `Agent.inbox`. What waited there moves over.
+        """
+        mailroom = self._agent.mailroom
+        box = mailroom.claim(self.id)
+        box.wants_own = box.wants_own or own
+        reader = Reader(mailroom, box)
+        try:
+            while (message := await reader.next()) is not None:
+                yield message
+        finally:
+            reader.put_back()
+            mailroom.release(self.id)
+
+    async def _ask(self, kind: type[Message], **fields: Any) -> Result:
+        return await self._agent.request(compose(kind, sidebar_id=self.id, **fields))
+
+
+class OpenedSidebar:
+    """Opens a sidebar: ``async with`` brings it to an end if its block fails, ``await`` leaves it open.
+
+    Inside the block, what happens in the sidebar comes through `Sidebar.messages` and not through
+    `Agent.inbox`. A block that raises makes the sidebar ``failed``, with the exception as the reason, and the
+    exception goes on. A block that ends in good order without `merge` or `archive` leaves it open, and what
+    it did not read goes to the inbox.
+    """
+
+    def __init__(self, agent: Agent, spawn: words.SidebarSpawn | words.SidebarChildSpawn) -> None:
+        self._agent = agent
+        self._spawn = spawn
+        self._sidebar: Sidebar | None = None
+        self._claimed: str | None = None
+
+    def __await__(self) -> Any:
+        return self._open(None).__await__()
+
+    async def __aenter__(self) -> Sidebar:
+        try:
+            self._sidebar = await self._open(self._claim)
+        except BaseException:
+            self._release()
+            raise
+        return self._sidebar
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sidebar = self._sidebar
+        self._release(settled=problem is None and sidebar is not None and sidebar.ended)
+        if problem is not None and sidebar is not None and not sidebar.ended:
+            await _fail(sidebar, problem)
+
+    async def _open(self, on_result: Callable[[dict[str, Any]], None] | None) -> Sidebar:
+        result = await self._agent.request(self._spawn, on_result=on_result)
+        if result.sidebar_id is None:
+            raise BackchannelError(
+                "The platform opened a sidebar and did not say which; look it up with ask()."
+            )
+        return Sidebar(self._agent, result.sidebar_id, result)
+
+    def _claim(self, result: dict[str, Any]) -> None:
+        """Before anything else that happens in it is looked at, so that no first word goes elsewhere."""
+        sidebar_id = result.get("sidebar_id")
+        if isinstance(sidebar_id, str) and result.get("status") == "success":
+            self._agent.mailroom.claim(sidebar_id)
+            self._claimed = sidebar_id
+
+    def _release(self, *, settled: bool = False) -> None:
+        if self._claimed is not None:
+            self._agent.mailroom.release(self._claimed, settled=settled)
+            self._claimed = None
+
+
+async def _fail(sidebar: Sidebar, problem: BaseException) -> None:
+    """Say that the block failed. If that cannot be said, the block's own exception still matters more."""
+    reason = f"{type(problem).__name__}: {problem}"[:4000]
+    try:
+        async with asyncio.timeout(LAST_WORD):
+            await sidebar.fail(reason)
+    except (BackchannelError, TimeoutError) as other:
+        _log.warning("The sidebar %s could not be marked as failed: %s", sidebar.id, other)
+        problem.add_note(f"The sidebar {sidebar.id} could not be marked as failed: {other}")
