@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -178,5 +179,9 @@ def test_every_shipped_nats_configuration_is_valid(path: Path, tmp_path: Path) -
     folder = tmp_path / "nats"
     shutil.copytree(ROOT / "nats", folder)
     assert ran(sys.executable, "deploy/new_secrets.py", str(folder)).returncode == 0
-    checked = ran(str(BIN / "nats-server"), "-t", "-c", str(folder / path.name), NATS_NAME="nats-1")
+    # Every variable of the file has a value, of the kind that its name asks for.
+    kinds = {"LISTEN": '"127.0.0.1:-1"', "SYNC": '"1s"', "FILE": f'"{tmp_path}/file"', "NAME": "nats-1"}
+    named = re.findall(r"\$([A-Z][A-Z_]*[A-Z])\b", re.sub(r'"[^"]*"', "", path.read_text()))
+    values = {name: kinds.get(name.rpartition("_")[2], f'"{tmp_path}/{name}"') for name in named}
+    checked = ran(str(BIN / "nats-server"), "-t", "-c", str(folder / path.name), **values)
     assert checked.returncode == 0, checked.stderr
