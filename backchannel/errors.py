@@ -51,54 +51,76 @@ class BackchannelError(Exception):
 class Refused(BackchannelError):
     """A rule said no."""
 
-    code = "forbidden"
-
 
 class BadFrame(Refused):
+    """It is not JSON, not UTF-8, nested too deeply, or not an object."""
+
     code = "bad_frame"
 
 
 class BadMessage(Refused):
+    """A field is missing or has the wrong shape; `field` names it."""
+
     code = "bad_message"
 
 
 class UnknownType(Refused):
+    """There is no such message type."""
+
     code = "unknown_type"
 
 
 class WrongSender(Refused):
+    """It speaks in another's name."""
+
     code = "wrong_sender"
 
 
 class Forbidden(Refused):
+    """The token, or the sidebar, does not allow it."""
+
     code = "forbidden"
 
 
 class NotFound(Refused):
+    """What it names does not exist."""
+
     code = "not_found"
 
 
 class IllegalTransition(Refused):
+    """The sidebar's status does not permit it; the message lists what it permits."""
+
     code = "illegal_transition"
 
 
 class TooLarge(Refused):
+    """It is longer, or names more, than is taken."""
+
     code = "too_large"
 
 
 class UnknownAgent(Refused):
+    """It names an agent the group does not know."""
+
     code = "unknown_agent"
 
 
 class Expired(Refused):
+    """It came too late."""
+
     code = "expired"
 
 
 class Quarantined(Refused):
+    """It was parked because agents seem to go round in circles."""
+
     code = "quarantined"
 
 
 class WouldDeadlock(Refused):
+    """Waiting for this would close a circle of waits."""
+
     code = "would_deadlock"
 
 
@@ -110,11 +132,15 @@ class Conflict(BackchannelError):
 
 
 class RateLimited(BackchannelError):
+    """Too much in too short a time; `retry_after` says when to come back."""
+
     code = "rate_limited"
     retryable = True
 
 
 class QueueFull(BackchannelError):
+    """As much is under way as may be."""
+
     code = "queue_full"
     retryable = True
 
@@ -127,11 +153,15 @@ class Unavailable(BackchannelError):
 
 
 class Degraded(BackchannelError):
+    """A part of the platform that this needs is not well."""
+
     code = "degraded"
     retryable = True
 
 
 class Internal(BackchannelError):
+    """A fault of the platform; its log has more."""
+
     code = "internal"
     retryable = True
 
@@ -141,6 +171,8 @@ def _every(kind: type[BackchannelError]) -> list[type[BackchannelError]]:
 
 
 BY_CODE: dict[str, type[BackchannelError]] = {
-    kind.code: kind for kind in _every(BackchannelError) if "code" in kind.__dict__ and kind is not Refused
-} | {"internal": Internal}
+    kind.code: kind
+    for kind in _every(BackchannelError)
+    if "code" in kind.__dict__ and kind is not BackchannelError
+}
 """The class of each wire code."""

@@ -90,8 +90,8 @@ def bad_message(error: ValidationError) -> BadMessage:
 
 
 def write(message: Message) -> bytes:
-    """The message as it is stored: compact JSON, absent fields left out."""
-    return message.model_dump_json(exclude_none=True, by_alias=True).encode()
+    """The message as it is stored: compact JSON of what was said, without what was left out."""
+    return message.model_dump_json(exclude_unset=True, by_alias=True).encode()
 
 
 def schema() -> dict[str, Any]:

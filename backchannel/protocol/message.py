@@ -56,6 +56,9 @@ class Message(BaseModel):
     causation_id: ShortText | None = None
     reply_to: ShortText | None = None
 
+    def model_post_init(self, _: Any) -> None:
+        self.model_fields_set.add("type")
+
     @property
     def lane(self) -> Lane:
         return lane_of(self.type, getattr(self, "priority", None))
