@@ -53,6 +53,34 @@ async def test_the_agent_of_the_readme_answers_who_mentions_it(tmp_path: Path) -
     assert "hello" in answer.message
 
 
+async def test_the_two_agents_of_the_tutorial_answer_each_other(tmp_path: Path) -> None:
+    tutorial = (ROOT / "docs" / "tutorials" / "first-two-agents.md").read_text(encoding="utf-8")
+    for name, program in zip(("bob.py", "ada.py"), blocks(tutorial, "python"), strict=True):
+        (tmp_path / name).write_text(program, encoding="utf-8")
+    async with platform(tmp_path / "home") as running:
+        environment = {**os.environ, "BACKCHANNEL_DATA": str(running.home), "PYTHONUNBUFFERED": "1"}
+
+        async def start(name: str) -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, str(tmp_path / name), env=environment, stdout=asyncio.subprocess.PIPE
+            )
+
+        bob = await start("bob.py")
+        assert bob.stdout is not None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                assert await bob.stdout.readline() == b"bob is listening\n"
+                ada = await start("ada.py")
+                said, _ = await ada.communicate()
+                heard = [(await bob.stdout.readline()).decode() for _ in range(2)]
+        finally:
+            bob.terminate()
+            await bob.communicate()
+    assert ada.returncode == 0
+    assert said.decode() == "bob says: Two: 203.0.113.7 and 198.51.100.23.\n"
+    assert heard == ["asked: How many addresses failed to log in?\n", "ada called: Thank you.\n"]
+
+
 def test_every_link_leads_somewhere() -> None:
     broken = []
     for page in PAGES:
