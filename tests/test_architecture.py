@@ -159,6 +159,10 @@ def test_names_say_something() -> None:
     assert empty == []
 
 
+# Names that a library calls, overridden here.
+GIVEN = frozenset({"handle_websocket_upgrade"})
+
+
 def test_classes_and_functions_are_named_after_what_they_do() -> None:
     named = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     vague = re.compile(r"^_?(handle|do)_|(Manager|Helper|Util|Utils|Common|Misc|Impl)$|^Abstract")
@@ -166,7 +170,7 @@ def test_classes_and_functions_are_named_after_what_they_do() -> None:
         f"{module.path}:{node.lineno} {node.name}"
         for module in MODULES
         for node in ast.walk(module.tree)
-        if isinstance(node, named) and vague.search(node.name)
+        if isinstance(node, named) and vague.search(node.name) and node.name not in GIVEN
     ]
     assert found == []
 
