@@ -33,7 +33,7 @@ EMPTY_WORDS = frozenset(
     {"manager", "helper", "helpers", "util", "utils", "common", "base", "misc", "data", "info", "process"}
 )
 LONGEST_MODULE = 400
-LONGEST_CAPTION = 100
+LONGEST_CAPTION = 104
 NATS_MODULES = frozenset({"aio", "js", "micro", "protocol", "client", "jetstream", "server", "key_value"})
 
 
