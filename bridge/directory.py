@@ -1,0 +1,97 @@
+"""The directory: which agents a group knows. A watch on BC_agents, kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import pydantic_core
+import structlog
+
+from backchannel.errors import Conflict
+from backchannel.jetstream.bucket import Bucket, Value
+from backchannel.jetstream.tail import Tail
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import Intake
+from backchannel.protocol.message import rfc3339
+
+log = structlog.get_logger("bridge.directory")
+TRIES = 5
+
+
+class Directory:
+    """Every agent known, by group and name; grows with the bucket and with nothing else."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._known: set[str] = set()
+        self._watch: Tail | None = None
+
+    async def open(self) -> None:
+        """Read the bucket and stay informed. Raises Unavailable."""
+        self._watch = await self._bucket.watch(on_value=self._heard, filter=">")
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            await self._watch.stop()
+
+    def knows(self, group: str, agent: str) -> bool:
+        return f"{group}.{agent}" in self._known
+
+    async def ask(self, group: str, agents: Iterable[str]) -> None:
+        """Ask the bucket itself about agents not known here yet. Raises Unavailable."""
+        for agent in agents:
+            key = f"{group}.{agent}"
+            if key not in self._known and await self._bucket.get(key) is not None:
+                self._known.add(key)
+
+    async def register(self, claims: Claims, intake: Intake | None) -> None:
+        """Record that an agent came, and what it said of itself. Raises Unavailable."""
+        key = f"{claims.collaboration_group}.{claims.sub}"
+        for _ in range(TRIES):
+            found = await self._bucket.get(key)
+            former = _read(found)
+            entry = _entry(former, claims, intake, rfc3339(datetime.now(UTC)))
+            if entry == former:
+                break
+            try:
+                await self._put(key, entry, found)
+                break
+            except Conflict:
+                continue
+        self._known.add(key)
+
+    async def _put(self, key: str, entry: dict[str, Any], found: Value | None) -> None:
+        payload = pydantic_core.to_json(entry)
+        if found is None:
+            await self._bucket.create(key, payload)
+        else:
+            await self._bucket.update(key, payload, found.revision)
+
+    def _heard(self, key: str, value: Value | None) -> None:
+        if value is None:
+            self._known.discard(key)
+        else:
+            self._known.add(key)
+
+
+def _read(found: Value | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    try:
+        entry = pydantic_core.from_json(found.payload)
+    except ValueError:
+        log.warning("an entry of the directory cannot be read and is made anew")
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _entry(former: dict[str, Any], claims: Claims, intake: Intake | None, now: str) -> dict[str, Any]:
+    """The entry after this connection; the same as before if nothing was said that is new."""
+    said = intake.model_dump(mode="json") if intake is not None else {}
+    blank = {"specialties": [], "availability": "available", "preferred_collaborators": []}
+    entry = blank | former | said | {"agent_id": claims.sub, "entity_type": claims.entity_type}
+    entry["first_seen"] = former.get("first_seen") or now
+    entry["registered_at"] = former.get("registered_at") or now
+    return entry

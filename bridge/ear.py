@@ -1,0 +1,191 @@
+"""The ear: what one connection hears, in which order, and how much may wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+
+import pydantic_core
+
+from backchannel.delivery.outbox import Bounds, Outbox
+from backchannel.protocol.frame import CloseCode
+from bridge.feed import Feed
+from bridge.metrics import Metrics
+from bridge.ring import Event
+from bridge.wire import Wire
+
+DRAINED_AT_ONCE = 128 << 10
+"""Bytes an outbox gives away in one turn of the loop."""
+
+MOST_OVERTAKEN = 10_000
+FAULT = 1011
+
+
+class Ear:
+    """The hearing half of a connection. While the line is free, an event is one reference to a shared frame;
+    lanes, and everything else that costs, begin when the line is congested.
+
+    Args:
+        on_end: called with a close code and a reason when the connection must end.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        feed: Feed,
+        metrics: Metrics,
+        bounds: Bounds,
+        on_end: Callable[[int, str], None],
+        *,
+        agent: str,
+        access: Collection[str],
+    ) -> None:
+        self.agent = agent
+        self.access = frozenset(access)
+        self.overtaken: set[int] = set()
+        self.delivered = 0
+        self._wire = wire
+        self._feed = feed
+        self._metrics = metrics
+        self._bounds = bounds
+        self._on_end = on_end
+        self._position = 0
+        self._outbox: Outbox[Event] | None = None
+        self._draining = False
+        self._closed = False
+        self._writable: asyncio.Future[None] | None = None
+
+    @property
+    def contiguous(self) -> int:
+        """The position up to which everything was sent, or reported as left out."""
+        if self._outbox is not None and self._outbox.lowest is not None:
+            return self._outbox.lowest - 1
+        return self._position
+
+    # ---- live
+
+    def hear(self, events: Sequence[Event], frames: bytes) -> None:
+        """Events that happen now, in log order, and their joined frames."""
+        if self._closed:
+            return
+        if events[0].sequence <= self._position:  # never twice, whatever went wrong elsewhere
+            events = [event for event in events if event.sequence > self._position]
+            frames = b"".join([event.frame for event in events])
+            if not events:
+                return
+        self._position = events[-1].sequence
+        if self._outbox is None and not self._wire.paused:
+            self._send(frames, len(events))
+        else:
+            self._queue(events)
+
+    def fail(self) -> None:
+        """A mistake of ours; nothing is heard any more."""
+        self._on_end(FAULT, "The bridge made a mistake.")
+
+    def grant(self, access: Collection[str]) -> None:
+        """Hear these sidebars from now on, beside those it is in."""
+        live = self in self._feed.listeners
+        if live:
+            self._feed.flush()
+            self._feed.part(self)
+        self.access = frozenset(access)
+        if live:
+            self._feed.join(self)
+
+    def writable(self) -> None:
+        """The line is free again."""
+        self._drain()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def close(self) -> None:
+        """The connection has gone."""
+        self._closed = True
+        if self._outbox is not None:
+            self._metrics.outbox.dec(len(self._outbox))
+            self._outbox = None
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # ---- catching up
+
+    def overtake(self, event: Event) -> None:
+        """An urgent event while catching up: it does not wait, and is left out of the catch-up."""
+        if len(self.overtaken) < MOST_OVERTAKEN and not self._closed:
+            self.overtaken.add(event.sequence)
+            self._send(event.frame, 1)
+
+    def catch_up(self, events: Sequence[Event], remaining: int) -> None:
+        """Events that happened before now; ``remaining`` are still to come."""
+        self._metrics.caught_up.inc(len(events))
+        self.delivered += len(events)
+        joined = b",".join([event.body for event in events])
+        self._wire.send(b'{"type":"catch_up","events":[%s],"remaining":%d}' % (joined, remaining))
+
+    def caught_up(self, position: int) -> None:
+        self._position = max(self._position, position)
+
+    async def drained(self) -> None:
+        """Wait until the line takes more.
+
+        Raises:
+            ConnectionError: it has gone.
+        """
+        await asyncio.sleep(0)
+        while self._wire.paused and not self._closed:
+            self._writable = asyncio.get_running_loop().create_future()
+            await self._writable
+        if self._closed or self._wire.closing:
+            raise ConnectionError("The connection has gone.")
+
+    # ---- congested
+
+    def _queue(self, events: Sequence[Event]) -> None:
+        outbox = self._outbox or Outbox[Event](self._bounds)
+        before = len(outbox)
+        for event in events:
+            outbox.push(event)
+        self._outbox = outbox
+        self._metrics.outbox.inc(len(outbox) - before)
+        if outbox.hopeless:
+            self._on_end(CloseCode.TOO_SLOW, "too slow: come back and catch up from the log")
+
+    def _drain(self) -> None:
+        """Send what waited: first what was left out, then lane by lane, a stretch in each turn."""
+        self._draining = False
+        outbox = self._outbox
+        if outbox is None or self._wire.paused:
+            return
+        self._report(outbox)
+        frames, count, length = [], 0, 0
+        while length < DRAINED_AT_ONCE and (event := outbox.pop()) is not None:
+            frames.append(event.frame)
+            length += event.size
+            count += 1
+        self._metrics.outbox.dec(count)
+        self._send(b"".join(frames), count)
+        self._outbox = outbox if len(outbox) else None
+        if self._outbox is not None and not self._draining:
+            self._draining = True
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    def _report(self, outbox: Outbox[Event]) -> None:
+        missed = outbox.left_out()
+        if missed is None:
+            return
+        for lane, count in missed.by_lane.items():
+            self._metrics.dropped.labels(lane).inc(count)
+        said = {
+            "type": "gap",
+            "from": self._feed.cursor_at(missed.first),
+            "to": self._feed.cursor_at(missed.last),
+            "dropped": missed.count,
+            "by_lane": missed.by_lane,
+        }
+        self._wire.send(pydantic_core.to_json(said))
+
+    def _send(self, frames: bytes, count: int) -> None:
+        self.delivered += count
+        self._metrics.delivered.inc(count)
+        self._wire.send_frames(frames)

@@ -1,0 +1,250 @@
+"""The feed of one group: one tail over its log, and every event to those who may hear it, at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from backchannel.delivery.audience import Life, Membership, life
+from backchannel.delivery.cursor import Cursor, Extent
+from backchannel.errors import BackchannelError
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.read import Page, Record, StreamFacts, describe, last, page
+from backchannel.jetstream.tail import Tail
+from backchannel.protocol.catalog import read_object
+from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
+from backchannel.protocol.subject import Destination, InContext, events_stream, life_of, lives, locate
+from bridge.framing import frame
+from bridge.listeners import Listener, Listeners, key_of
+from bridge.ring import MOST_EVENTS, Event, Ring
+
+log = structlog.get_logger("bridge.feed")
+URGENT = len(NEVER_DROPPED)
+"""Ranks below this overtake a catch-up."""
+
+PAGE = 500
+
+
+class Route(NamedTuple):
+    """Where a subject leads: to whom, under which key and rank, and whether it is a sidebar's life."""
+
+    to: Destination
+    key: str
+    rank: int
+    alive: str | None
+
+
+@lru_cache(maxsize=16_384)
+def route(subject: str) -> Route | None:
+    located = locate(subject)
+    if located is None:
+        return None
+    to = located.to
+    alive = to.context_id if isinstance(to, InContext) and to.kind == "life" else None
+    return Route(to, key_of(to), RANK.get(located.lane, RANK[Lane.NORMAL]), alive)
+
+
+class Returning(Listener, Protocol):
+    """A connection that catches up; what is urgent does not wait for that."""
+
+    def overtake(self, event: Event) -> None: ...
+
+
+class Feed:
+    """Everything a bridge knows of one group's log. Synchronous but for its opening and closing.
+
+    What it relies on: the index of listeners changes only when nothing is pending, so whoever joins after
+    reading the ring up to `position` hears exactly what comes after it.
+    """
+
+    def __init__(self, connection: Connection, group: str, on_replaced: Callable[[Feed], None]) -> None:
+        self.group = group
+        self.stream = events_stream(group)
+        self.connection = connection
+        self.epoch = ""
+        self.first = 0
+        self.last_known = 0
+        self.position = 0
+        self.membership = Membership()
+        self.listeners = Listeners()
+        self.returning: dict[Listener, Returning] = {}
+        self.ring = Ring(0)
+        self._on_replaced = on_replaced
+        self._pending: list[Event] = []
+        self._tail: Tail | None = None
+
+    async def open(self) -> None:
+        """Read who is in which sidebar, fill the ring, and go on from there.
+
+        Raises:
+            Unavailable: the log cannot be read now.
+        """
+        facts = await self.survey()
+        await self._read_lives(facts.last)
+        start = max(facts.first - 1, facts.last - MOST_EVENTS, 0)
+        self.position = start
+        self.ring = Ring(start)
+        self._tail = Tail(
+            self.connection,
+            self.stream,
+            after=start,
+            on_record=self._heard,
+            on_replaced=lambda _: self._on_replaced(self),
+        )
+        await self._tail.start()
+        await self._tail.reached(facts.last, 30.0)
+        self.flush()
+
+    async def close(self) -> None:
+        if self._tail is not None:
+            await self._tail.stop()
+
+    @property
+    def live(self) -> bool:
+        return self._tail is not None and self._tail.live
+
+    @property
+    def cursor(self) -> str:
+        return self.cursor_at(self.position)
+
+    @property
+    def extent(self) -> Extent:
+        """What the log holds, as far as is known here."""
+        return Extent(self.epoch, self.first, max(self.position, self.last_known))
+
+    def cursor_at(self, sequence: int) -> str:
+        return str(Cursor(self.epoch, sequence))
+
+    async def survey(self) -> StreamFacts:
+        """Ask the log how far it reaches."""
+        facts = await describe(self.connection, self.stream)
+        if self.epoch not in ("", facts.epoch):
+            self._on_replaced(self)
+        else:
+            self.epoch, self.first, self.last_known = facts.epoch, facts.first, facts.last
+        return facts
+
+    def join(self, listener: Listener) -> None:
+        """Let it hear everything after `position`. The ring must have been read in this same turn."""
+        self.flush()
+        self.returning.pop(listener, None)
+        self.listeners.add(listener, set(self.membership.contexts_of(listener.agent)))
+
+    def part(self, listener: Listener) -> None:
+        """Let it hear nothing any more, whether it was live or on its way there."""
+        self.returning.pop(listener, None)
+        self.listeners.remove(listener, set(self.membership.contexts_of(listener.agent)))
+
+    @property
+    def lag(self) -> int:
+        """How many positions the log is ahead, as far as is known here."""
+        return max(0, self.last_known - self.position)
+
+    async def refresh(self, context_id: str) -> None:
+        """Ask the log's leader for the last event in a sidebar's life, before anybody is refused by it.
+
+        Raises:
+            Unavailable: it cannot be asked now.
+        """
+        found = await last(self.connection, self.stream, life_of(self.group, context_id))
+        if found is not None and found.sequence > self.position and self._tail is not None:
+            await self._tail.reached(found.sequence, 5.0)
+
+    def event(self, record: Record, found: Route) -> Event:
+        """The record as it is sent: its stored bytes, with the cursor spliced in before the last brace."""
+        cursor = b',"cursor":"%s.%d"}' % (self.epoch.encode(), record.sequence)
+        body = record.payload[:-1] + cursor
+        framed = frame(body)
+        return Event(record.sequence, found.to, found.key, found.rank, framed, len(framed) - len(body))
+
+    def readable(self, record: Record) -> Route | None:
+        """Where a record leads, or None if it is not an event for anybody."""
+        found = route(record.subject)
+        if found is not None and record.payload[:1] == b"{" and record.payload[-1:] == b"}":
+            return found
+        return None
+
+    def flush(self) -> None:
+        """Hand on what came in during this turn of the loop."""
+        events, self._pending = self._pending, []
+        if not events:
+            return
+        for listener, heard, frames in self.listeners.share(events):
+            try:
+                listener.hear(heard, frames)
+            except Exception:  # whatever is wrong with one must not reach another
+                log.exception("a listener failed", agent=listener.agent)
+                listener.fail()
+        if self.returning:
+            self._overtake([event for event in events if event.rank < URGENT])
+
+    def _heard(self, record: Record) -> None:
+        """One record of the log, in order. Whatever is wrong with it, the next one still comes."""
+        if record.sequence <= self.position:
+            return
+        try:
+            found = self.readable(record)
+            if found is not None:
+                self._pass_on(self.event(record, found), record, found)
+        except Exception:
+            log.exception("an event could not be passed on", group=self.group, sequence=record.sequence)
+        self.position = record.sequence
+
+    def _pass_on(self, event: Event, record: Record, found: Route) -> None:
+        self.ring.append(event)
+        if found.alive is not None:
+            self._pass_on_life(event, record, found.alive)
+            return
+        self._queue(event)
+
+    def _pass_on_life(self, event: Event, record: Record, context_id: str) -> None:
+        """Who comes in hears it, and who goes out does too."""
+        change = self.membership.fold(record.sequence, context_id, _life(record))
+        if not change.joined and not change.left:
+            self._queue(event)
+            return
+        self.flush()
+        self.listeners.enter(change.joined, context_id)
+        self._pending.append(event)
+        self.flush()
+        self.listeners.leave(change.left, context_id)
+
+    def _queue(self, event: Event) -> None:
+        if not self._pending:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._pending.append(event)
+
+    def _overtake(self, urgent: list[Event]) -> None:
+        for event in urgent:
+            for peer in tuple(self.returning.values()):
+                if self.membership.sees(peer.agent, event.to, event.sequence, peer.access):
+                    peer.overtake(event)
+
+    async def _read_lives(self, until: int) -> None:
+        """Fold every sidebar's life up to `until`."""
+        position = 0
+        while position < until:
+            wanted = lives(self.group)
+            found = await page(self.connection, self.stream, position, limit=PAGE, filter=wanted, until=until)
+            for record in found.records:
+                where = route(record.subject)
+                if where is not None and where.alive is not None:
+                    self.membership.fold(record.sequence, where.alive, _life(record))
+            position = scanned(found, until)
+
+
+def scanned(found: Page, until: int) -> int:
+    """The position up to which a page says all there is."""
+    return until if found.done or not found.records else min(until, found.records[-1].sequence)
+
+
+def _life(record: Record) -> Life:
+    try:
+        return life(read_object(record.payload))
+    except BackchannelError:
+        log.warning("an event in a sidebar's life cannot be read", subject=record.subject)
+        return Life(None, None)

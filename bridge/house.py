@@ -1,0 +1,335 @@
+"""The house: everything one bridge process knows and keeps going, behind its port."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple
+
+import structlog
+
+from backchannel.delivery.permit import check
+from backchannel.delivery.session import Limits, Session
+from backchannel.errors import BackchannelError, BadMessage, Forbidden, Unavailable
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.bucket import Bucket
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.publish import Publisher
+from backchannel.protocol.catalog import read_message
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import CloseCode, Hello
+from backchannel.protocol.memory import MemoryUpdate
+from bridge.arrival import Arrival
+from bridge.config import Config
+from bridge.directory import Directory
+from bridge.door import Caller, Door
+from bridge.feed import Feed
+from bridge.metrics import Metrics
+from bridge.peer import Peer
+from bridge.positions import Place, Positions
+from bridge.presence import RENEWED_EACH, Presence
+from bridge.question import Question
+from bridge.replay import READERS
+from bridge.roster import Roster
+from bridge.slots import Slots
+from bridge.successor import Successors
+from bridge.upgrade import Gate, TurnedAway
+from bridge.wire import Wire
+
+log = structlog.get_logger("bridge.house")
+ON_THEIR_WAY = 1_000
+"""Messages that may be on their way to the log at a time."""
+
+SURVEYED_EACH = 5.0
+SWEPT_EACH = 1.0
+LAST_WORDS = 2.0
+"""Seconds in which a closing house writes down what it must."""
+
+
+class StoredAt(NamedTuple):
+    """What `POST /store` answers."""
+
+    status: str
+    cursor: str
+    realtime: str
+    duplicate: bool
+
+
+class House:
+    """Two connections to NATS (one stores, one reads), a feed for each group, and everybody who is here."""
+
+    def __init__(
+        self, storing: Connection, reading: Connection, config: Config, metrics: Metrics, gate: Gate
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = time.time
+        self.config = config
+        self.metrics = metrics
+        self.storing = storing
+        self.reading = reading
+        self.publisher = Publisher(storing, in_flight=ON_THEIR_WAY)
+        self.slots = Slots(self.publisher)
+        self.directory = Directory(Bucket(reading, "BC_agents"))
+        self.positions = Positions(Bucket(storing, "BC_sessions"))
+        self.presence = Presence(Bucket(storing, "BC_presence"))
+        self.door = Door(self.publisher, self.directory)
+        self.question = Question(reading)
+        self.successors = Successors(reading, self._succeeded)
+        self.roster: Roster[Peer] = Roster()
+        self.readers = asyncio.Semaphore(READERS)
+        self.feeds: dict[str, Feed] = {}
+        self.peers: set[Peer] = set()
+        self._gate = gate
+        self._sweeps: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
+
+    # ---- opening and closing
+
+    @classmethod
+    async def open(cls, address: Address, config: Config, metrics: Metrics, gate: Gate) -> House:
+        """Connect, and read what there is; however long it takes until the log can be reached.
+
+        Raises:
+            Forbidden: the NATS server refuses the login.
+        """
+        storing = await Connection.open(address, name="bridge-storing", wait=None)
+        reading = await Connection.open(address, name="bridge-reading", wait=None)
+        house = cls(storing, reading, config, metrics, gate)
+        await _until_done("the directory", house.directory.open)
+        for group in config.groups:
+            await house._open_feed(group)
+        await house.successors.open()
+        house._keep_going()
+        return house
+
+    async def close(self) -> None:
+        """Write down what must not be lost, and leave. The port closes the connections before."""
+        for peer in tuple(self.peers):
+            peer.send_away(CloseCode.RESTART, "the bridge restarts")
+            self.left(peer)
+        await _end(self._sweeps)
+        if self._errands:
+            await asyncio.wait(self._errands, timeout=LAST_WORDS)
+        await _end(self._errands)
+        for feed in self.feeds.values():
+            await feed.close()
+        await self.directory.close()
+        await self.storing.close()
+        await self.reading.close()
+
+    async def _open_feed(self, group: str) -> None:
+        feed = Feed(self.reading, group, self._replaced)
+        await _until_done(f"the log of {group}", feed.open)
+        self.feeds[group] = feed
+
+    def _replaced(self, feed: Feed) -> None:
+        """The log is another one: everybody comes back and is told so."""
+        if self.feeds.get(feed.group) is not feed:
+            return
+        del self.feeds[feed.group]
+        log.error("the log was made anew", group=feed.group)
+        for peer in tuple(self.peers):
+            if peer.feed is feed:
+                peer.send_away(CloseCode.RESTART, "the log was made anew")
+        self.errand(self._renew(feed))
+
+    async def _renew(self, feed: Feed) -> None:
+        await feed.close()
+        await self._open_feed(feed.group)
+
+    # ---- what the port asks
+
+    @property
+    def ready(self) -> bool:
+        return len(self.feeds) == len(self.config.groups)
+
+    def facts(self) -> dict[str, Any]:
+        """For `/health`: each part as it is now."""
+        feeds = self.feeds.values()
+        return {
+            "nats": {"up": self.storing.up and self.reading.up},
+            "log": {group: self._log_facts(group) for group in self.config.groups},
+            "handlers": {"answering": self.question.answering},
+            "ring": {
+                "events": sum(len(feed.ring) for feed in feeds),
+                "bytes": sum(feed.ring.length for feed in feeds),
+            },
+        }
+
+    def _log_facts(self, group: str) -> dict[str, Any]:
+        feed = self.feeds.get(group)
+        if feed is None:
+            return {"live": False, "lag": 0}
+        return {"live": feed.live, "lag": feed.lag, "cursor": feed.cursor}
+
+    def admit(self, wire: Wire) -> Peer:
+        config = self.config
+        limits = Limits(
+            max_message_bytes=config.max_message_bytes,
+            messages_per_second=config.messages_per_second,
+            hello_seconds=config.hello_seconds,
+            hello_token_seconds=config.hello_token_seconds,
+        )
+        peer = Peer(wire, self, Session(wire.claims, self.clock(), limits))
+        self.peers.add(peer)
+        return peer
+
+    async def store(self, claims: Claims, content: dict[str, Any]) -> StoredAt:
+        """Store a memory update for somebody without a connection.
+
+        Raises:
+            Refused: it may not be stored.
+            Unavailable: it was not stored.
+        """
+        message = read_message(content)
+        if not isinstance(message, MemoryUpdate):
+            raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
+        check(message, claims, "active")
+        feed = self.feed_of(claims)
+        stored = await self.door.store(Caller(claims, feed), content, message)
+        live = feed.live
+        cursor = feed.cursor_at(stored.sequence)
+        return StoredAt(
+            "full" if live else "degraded", cursor, "active" if live else "offline", stored.duplicate
+        )
+
+    def verify(self, token: str) -> Claims:
+        """What a token says that came in a frame. Raises Forbidden, without a reason for strangers."""
+        try:
+            return self._gate.believe(token)
+        except TurnedAway as refusal:
+            raise Forbidden(refusal.message, field="token") from None
+
+    # ---- who is here
+
+    def feed_of(self, claims: Claims) -> Feed:
+        """Raises Unavailable while there is none."""
+        feed = self.feeds.get(claims.collaboration_group)
+        if feed is None:
+            raise Unavailable("The log of this group is being opened; try again.", retry_after=1.0)
+        return feed
+
+    async def arrive(self, peer: Peer, hello: Hello) -> None:
+        claims = peer.session.claims
+        assert claims is not None
+        try:
+            peer.feed = self.feed_of(claims)
+        except Unavailable as error:
+            peer.turn_away(error, CloseCode.OVERLOADED, "starting")
+            return
+        await Arrival(self, peer, hello, claims, peer.feed).run()
+
+    def enter(self, peer: Peer) -> None:
+        self.roster.enter(peer)
+        self.metrics.connections.labels(peer.session.permission).inc()
+
+    def replace(self, peer: Peer, reason: str) -> None:
+        """End a connection in favour of a newer one, which may come in at once."""
+        self._leave(peer)
+        peer.send_away(CloseCode.REPLACED, reason)
+
+    def left(self, peer: Peer) -> None:
+        """A connection is gone: forget it at once, and write down what it leaves behind."""
+        if peer not in self.peers:
+            return
+        self.peers.discard(peer)
+        self.slots.forget(peer)
+        self._leave(peer)
+        self.errand(self._write_down(peer))
+
+    def _leave(self, peer: Peer) -> None:
+        if peer.session.claims is not None and self.roster.leave(peer):
+            self.metrics.connections.labels(peer.session.permission).dec()
+        if peer.feed is not None and peer.ear is not None:
+            peer.feed.part(peer.ear)
+
+    async def _write_down(self, peer: Peer) -> None:
+        if peer.holding is not None:
+            await self.positions.release(peer.holding)
+        if peer.lease is not None:
+            await self.presence.remove(peer.lease)
+
+    def _succeeded(self, place: Place, revision: int) -> None:
+        """Another bridge has somebody in this place now."""
+        for peer in self.roster.of(place.group, place.agent):
+            held = peer.holding
+            if held is not None and held.place == place and held.revision < revision:
+                self.replace(peer, "a newer connection resumed this session")
+
+    # ---- what goes on by itself
+
+    def errand(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that takes a while, for nobody who waits for it."""
+        _keep(self._errands, self.loop.create_task(_logged(work)))
+
+    def _keep_going(self) -> None:
+        for seconds, work in (
+            (SWEPT_EACH, self._tick),
+            (SWEPT_EACH, self._write_positions),
+            (RENEWED_EACH, self.presence.sweep),
+            (SURVEYED_EACH, self._survey),
+            (SURVEYED_EACH, self._check_handlers),
+        ):
+            _keep(self._sweeps, self.loop.create_task(_again_and_again(seconds, work)))
+
+    async def _tick(self) -> None:
+        now = self.clock()
+        self.metrics.in_flight.set(ON_THEIR_WAY - self.publisher.free)
+        for group, feed in self.feeds.items():
+            self.metrics.tail_lag.labels(group).set(feed.lag)
+        for peer in tuple(self.peers):
+            peer.tick(now)
+
+    async def _write_positions(self) -> None:
+        lost = await self.positions.sweep()
+        for peer in tuple(self.peers):
+            if peer.holding in lost:
+                self.replace(peer, "a newer connection took this place")
+
+    async def _survey(self) -> None:
+        for feed in tuple(self.feeds.values()):
+            await feed.survey()
+
+    async def _check_handlers(self) -> None:
+        await self.question.check(self.config.groups)
+
+
+async def _again_and_again(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await _logged(work())
+        await asyncio.sleep(seconds)
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    """Whatever goes wrong is told, and ends nothing else."""
+    try:
+        await work
+    except BackchannelError as problem:
+        log.warning("something was put off", problem=problem.message)
+    except Exception:
+        log.exception("something went wrong")
+
+
+async def _until_done(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do it, again and again while the log is not there yet."""
+    while True:
+        try:
+            await work()
+        except BackchannelError as problem:
+            log.warning(f"{what} cannot be read yet", problem=problem.message)
+            await asyncio.sleep(0.5)
+        else:
+            return
+
+
+def _keep(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    ending = tuple(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

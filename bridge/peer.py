@@ -1,0 +1,334 @@
+"""The peer: what one connection says and hears, between its session, the door and the feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pydantic_core
+import structlog
+
+from backchannel.delivery.acknowledgement import Acknowledgement
+from backchannel.delivery.cursor import Cursor
+from backchannel.delivery.effect import (
+    Acknowledge,
+    Ask,
+    Authenticate,
+    Begin,
+    Effect,
+    Keep,
+    Part,
+    Renewal,
+    Say,
+)
+from backchannel.delivery.outbox import Bounds
+from backchannel.delivery.session import Session, State, reply_id
+from backchannel.errors import BackchannelError, QueueFull
+from backchannel.jetstream.publish import Stored
+from backchannel.protocol.catalog import AnyMessage
+from backchannel.protocol.frame import CloseCode
+from backchannel.protocol.message import Way
+from bridge.door import Caller
+from bridge.ear import Ear
+from bridge.feed import Feed
+from bridge.positions import Holding
+from bridge.wire import Wire
+
+if TYPE_CHECKING:
+    from bridge.house import House
+
+log = structlog.get_logger("bridge.peer")
+IN_FLIGHT = 64
+QUERIES = 8
+MOST_REPLIES = 1 << 20
+"""Bytes waiting at which nothing more is read: whoever does not listen need not speak."""
+
+FAULT = 1011
+
+
+class Peer:
+    """One connection. Whatever goes wrong in here ends this connection and no other."""
+
+    def __init__(self, wire: Wire, house: House, session: Session) -> None:
+        self.wire = wire
+        self.house = house
+        self.session = session
+        self.gone = False
+        self.purpose = "primary"
+        self.feed: Feed | None = None
+        self.ear: Ear | None = None
+        self.holding: Holding | None = None
+        self.lease: str | None = None
+        self._acknowledged = Acknowledgement()
+        self._postponed: Keep | None = None
+        self._in_flight = 0
+        self._queries = 0
+        self._busy = 0
+        self._pongs: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ---- who it is
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        claims = self.session.claims
+        assert claims is not None
+        return claims.collaboration_group, claims.sub
+
+    @property
+    def active(self) -> bool:
+        return self.session.permission == "active"
+
+    # ---- what the wire tells
+
+    def received(self, body: bytes) -> None:
+        if not self.gone:
+            self.perform(self.session.received(body, self.house.clock()))
+
+    def writable(self) -> None:
+        if self.ear is not None:
+            self.ear.writable()
+        self.read_on()
+
+    def ponged(self, seconds: float) -> None:
+        waiting, self._pongs = self._pongs, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+        if self.holding is not None:
+            self.holding.confirm()
+
+    def lost(self, code: int) -> None:
+        self.gone = True
+        self.session.state = State.GONE
+        for task in tuple(self._tasks):
+            task.cancel()
+        for waiting in self._pongs:
+            waiting.cancel()
+        if self.ear is not None:
+            self.ear.close()
+        self.house.left(self)
+
+    # ---- what the session wants done
+
+    def perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            self._perform(effect)
+        if effects and self.wire.waiting > MOST_REPLIES:
+            self.wire.pause_reading()
+
+    def tick(self, now: float) -> None:
+        """About once a second."""
+        try:
+            self.perform(self.session.tick(now))
+        except Exception:
+            self._give_up()
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Say(frame):
+                self.say(frame)
+            case Part(code, reason):
+                self.wire.close(code, reason)
+            case Begin(hello):
+                self._alone(self.house.arrive(self, hello))
+            case Keep():
+                self._keep(effect)
+            case Acknowledge(cursor):
+                self._acknowledge(cursor)
+            case Ask():
+                self._ask(effect)
+            case Authenticate():
+                self._authenticate(effect)
+            case Renewal():
+                self._renew(effect)
+
+    def say(self, frame: Mapping[str, Any]) -> None:
+        """Send a frame of the connection itself."""
+        if frame["type"] == "error":
+            self.house.metrics.refused.labels(frame["code"]).inc()
+        self.wire.send(pydantic_core.to_json(frame))
+
+    def _authenticate(self, wanted: Authenticate) -> None:
+        try:
+            claims = self.house.verify(wanted.token)
+        except BackchannelError as error:
+            self.perform(self.session.turned_away(error, CloseCode.FORBIDDEN, "bad token"))
+            return
+        self.wire.claims = claims
+        self.perform(self.session.authenticated(claims, wanted.hello))
+
+    def _renew(self, wanted: Renewal) -> None:
+        now = self.house.clock()
+        try:
+            claims = self.house.verify(wanted.token)
+        except BackchannelError as error:
+            self.perform(self.session.refused(error, wanted.in_reply_to, now))
+            return
+        self.perform(self.session.renewed(claims, wanted.in_reply_to, now))
+        if self.ear is not None and self.session.claims is claims:
+            self.ear.grant(claims.sidebar_access)
+
+    # ---- storing
+
+    def _keep(self, wanted: Keep) -> None:
+        """Offer a message at the door, as soon as there is a free slot."""
+        if self._in_flight >= IN_FLIGHT or not self.house.slots.free_for(self):
+            self._postponed = wanted
+            self.wire.pause_reading()
+            return
+        in_reply_to = reply_id(wanted.content) or str(wanted.message.message_id)
+        began = self.house.loop.time()
+        self._in_flight += 1
+
+        def answer(outcome: Stored | BackchannelError) -> None:
+            self._in_flight -= 1
+            self.house.metrics.accept_seconds.observe(self.house.loop.time() - began)
+            self._answer(outcome, in_reply_to, wanted.message)
+            self.read_on()
+            self.house.slots.freed()
+
+        try:
+            slow = self.house.door.offer(self._caller(), wanted.content, wanted.message, answer)
+        except BackchannelError as error:
+            self._in_flight -= 1
+            self.refuse(error, in_reply_to)
+            return
+        if slow is not None:
+            self._alone(slow)
+
+    def _caller(self) -> Caller:
+        assert self.feed is not None and self.session.claims is not None
+        return Caller(self.session.claims, self.feed)
+
+    def _answer(self, outcome: Stored | BackchannelError, in_reply_to: str, message: AnyMessage) -> None:
+        match outcome:
+            case BackchannelError():
+                self.refuse(outcome, in_reply_to)
+            case Stored(duplicate=True):
+                self.house.metrics.duplicates.inc()
+                told = "This message was stored before; nothing was done again."
+                self.say({"type": "duplicate_ack", "original_message_id": in_reply_to, "message": told})
+            case Stored(sequence=sequence):
+                feed = self._caller().feed
+                cursor = feed.cursor if message.way is Way.STATEFUL else feed.cursor_at(sequence)
+                self.say({"type": "accepted", "in_reply_to": in_reply_to, "cursor": cursor})
+
+    def refuse(self, error: BackchannelError, in_reply_to: str | None) -> None:
+        if not self.gone:
+            self.perform(self.session.refused(error, in_reply_to, self.house.clock()))
+
+    # ---- asking
+
+    def _ask(self, wanted: Ask) -> None:
+        if self._queries >= QUERIES:
+            error = QueueFull(f"At most {QUERIES} queries at a time; wait for an answer.", retry_after=0.5)
+            self.refuse(error, wanted.in_reply_to)
+            return
+        self._queries += 1
+        self.run(self._put(wanted))
+
+    async def _put(self, wanted: Ask) -> None:
+        assert self.session.claims is not None
+        try:
+            found = await self.house.question.ask(self.session.claims, wanted.query)
+        except BackchannelError as error:
+            self.refuse(error, wanted.in_reply_to)
+        else:
+            self.say({"status": "success", **found, "type": "result", "in_reply_to": wanted.in_reply_to})
+        finally:
+            self._queries -= 1
+
+    # ---- acknowledging
+
+    def _acknowledge(self, text: str) -> None:
+        try:
+            cursor = Cursor.parse(text)
+        except BackchannelError as error:
+            self.refuse(error, None)
+            return
+        if self.holding is None or self.ear is None or cursor.epoch != self.holding.standing.epoch:
+            return
+        if self._acknowledged.acknowledge(cursor.sequence, self.ear.contiguous):
+            self.holding.acknowledge(self._acknowledged.position)
+
+    def stand_at(self, holding: Holding) -> None:
+        """From where acknowledgements count."""
+        self.holding = holding
+        self._acknowledged = Acknowledgement(holding.standing.acked)
+
+    # ---- is it there, and how it ends
+
+    async def answers(self, seconds: float) -> bool:
+        """Whether the client is still there: it answers a ping within so many seconds."""
+        answered: asyncio.Future[None] = self.house.loop.create_future()
+        self._pongs.append(answered)
+        self.wire.ping()
+        done, _ = await asyncio.wait([answered], timeout=seconds)
+        return bool(done) and not answered.cancelled()
+
+    def send_away(self, code: int, reason: str) -> None:
+        self.perform(self.session.part(code, reason))
+
+    def turn_away(self, error: BackchannelError, code: int, reason: str) -> None:
+        self.perform(self.session.turned_away(error, code, reason))
+
+    def listen(self, feed: Feed, bounds: Bounds) -> Ear:
+        """What this connection hears with, made when it is first needed."""
+        if self.ear is None:
+            assert self.session.claims is not None
+            self.ear = Ear(
+                self.wire,
+                feed,
+                self.house.metrics,
+                bounds,
+                self.send_away,
+                agent=self.session.claims.sub,
+                access=self.session.claims.sidebar_access,
+            )
+        return self.ear
+
+    # ---- waiting for something
+
+    def _alone(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that takes a while; nothing more is read until it is done."""
+        self._busy += 1
+        self.wire.pause_reading()
+        self.run(self._then_read_on(work))
+
+    async def _then_read_on(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self._busy -= 1
+            self.read_on()
+
+    def read_on(self) -> None:
+        """Take what was postponed, then the next message, unless there is a reason to wait."""
+        if self.gone or self._busy or self._in_flight >= IN_FLIGHT or self.wire.waiting > MOST_REPLIES:
+            return
+        postponed, self._postponed = self._postponed, None
+        if postponed is not None:
+            self._keep(postponed)
+        if self._postponed is None and not self._busy:
+            self.wire.resume_reading()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that takes a while; it ends with the connection."""
+        task = self.house.loop.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except ConnectionError:
+            log.debug("a connection went before it was served", connection_id=self.wire.connection_id)
+        except Exception:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """A mistake of ours; called where it was caught."""
+        log.exception("a connection was given up", connection_id=self.wire.connection_id)
+        self.wire.close(FAULT, "The bridge made a mistake.")

@@ -1,0 +1,223 @@
+"""Replay: what a returning client missed, from the log and then the ring, up to the exact seam with now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from backchannel.errors import Unavailable
+from backchannel.jetstream.read import Page, Record, page
+from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.subject import content_of, inbox_of
+from bridge.feed import PAGE, Feed, scanned
+from bridge.listeners import EVERYONE, Listener
+from bridge.ring import Event
+
+log = structlog.get_logger("bridge.replay")
+EXACT = 5_000
+"""Positions up to which the number of events to come is counted; beyond, it is an upper bound."""
+
+MOST_EVENTS = 100
+MOST_BYTES = 256 << 10
+AT_ONCE = 1_000
+"""Ring events looked at in one turn of the loop."""
+
+READERS = 16
+"""Pages that are read from the log at a time, for everybody together."""
+
+RETRY = 0.5
+MOST_FILTERS = 32
+"""Sidebars of a newcomer up to which each is read by itself; beyond, the whole log is read once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where somebody reads on: after the position `after`.
+
+    Up to `since`, the position of its first connection, only what was for it in person counts: its inbox and
+    its sidebars, but not what everyone heard before it was there.
+    """
+
+    after: int
+    since: int = 0
+
+
+class Reader(Listener, Protocol):
+    """A connection that is being brought up to date."""
+
+    @property
+    def overtaken(self) -> Collection[int]:
+        """Positions that were sent ahead."""
+
+    def catch_up(self, events: Sequence[Event], remaining: int) -> None: ...
+    def caught_up(self, position: int) -> None:
+        """It has been given everything up to `position`."""
+
+    async def drained(self) -> None:
+        """Wait until it takes more. Raises ConnectionError when it has gone."""
+
+
+class Batch(NamedTuple):
+    """Events somebody sees, and the position up to which that is all."""
+
+    events: list[Event]
+    position: int
+
+
+@dataclass(slots=True)
+class Replay:
+    """One connection's way from a position of the log to now."""
+
+    feed: Feed
+    reader: Reader
+    plan: Plan
+    gate: asyncio.Semaphore
+    total: int = 0
+    _sent: int = field(default=0, init=False)
+
+    async def measure(self) -> int:
+        """How many events are to come. Raises Unavailable."""
+        self.feed.flush()
+        until = self.feed.position
+        if self.feed.ring.covers(self.plan.after):
+            self.total = sum(1 for event in self.feed.ring.after(self.plan.after) if self._visible(event))
+        elif until - self.plan.after <= EXACT or self.plan.since:
+            self.total = await self._count(until)
+        else:
+            self.total = until - self.plan.after
+        return self.total
+
+    async def run(self) -> int:
+        """Send what was missed, then let the reader hear what happens, without a gap or a repetition.
+
+        Returns the position from which on it hears.
+
+        Raises:
+            ConnectionError: the reader has gone.
+            Unavailable: the log cannot be read on.
+        """
+        position = self.plan.after
+        while True:
+            if not self.feed.ring.covers(position):
+                position = await self._from_log(position)
+            position = await self._from_ring(position)
+            if self.reader in self.feed.listeners:
+                return position
+
+    async def _from_log(self, position: int) -> int:
+        async for batch in self._batches(position, self.feed.position):
+            self._give(batch.events)
+            position = batch.position
+            self.reader.caught_up(position)
+            await self.reader.drained()
+            if position >= self.plan.since and self.feed.ring.covers(position):
+                break
+        return position
+
+    async def _from_ring(self, position: int) -> int:
+        """Read on in the ring; when that is all there is, join the audience in the same turn."""
+        while self.feed.ring.covers(position):
+            self.feed.flush()
+            found = self.feed.ring.after(position, AT_ONCE)
+            self._give([event for event in found if self._visible(event)])
+            if len(found) < AT_ONCE:
+                self.feed.join(self.reader)
+                self.reader.caught_up(self.feed.position)
+                return self.feed.position
+            position = found[-1].sequence
+            self.reader.caught_up(position)
+            await self.reader.drained()
+        return position
+
+    def _give(self, events: list[Event]) -> None:
+        fresh = [event for event in events if event.sequence not in self.reader.overtaken]
+        self._sent += len(events) - len(fresh)
+        for chunk in _chunks(fresh):
+            self._sent += len(chunk)
+            self.reader.catch_up(chunk, max(0, self.total - self._sent))
+
+    def _visible(self, event: Event) -> bool:
+        if event.sequence <= self.plan.since and event.key == EVERYONE:
+            return False
+        reader = self.reader
+        return self.feed.membership.sees(reader.agent, event.to, event.sequence, reader.access)
+
+    async def _count(self, until: int) -> int:
+        counted, looked_at = 0, 0
+        async for batch in self._batches(self.plan.after, until):
+            counted += len(batch.events)
+            looked_at += PAGE
+            if looked_at > EXACT:
+                return counted + until - batch.position
+        return counted
+
+    async def _batches(self, after: int, until: int) -> AsyncIterator[Batch]:
+        """What the reader sees of the log in `(after, until]`, in order, a page at a time."""
+        since = min(self.plan.since, until)
+        if after < since and (filters := self._personal()):
+            async for batch in self._merged(filters, after, since):
+                yield batch
+            after = since
+        while after < until:
+            found = await self._page(after, ">", until)
+            after = scanned(found, until)
+            yield self._batch(found.records, after)
+
+    async def _page(self, after: int, wanted: str, until: int) -> Page:
+        """A page of the log. While it cannot be read, its reader waits."""
+        while True:
+            try:
+                async with self.gate:
+                    return await page(
+                        self.feed.connection, self.feed.stream, after, limit=PAGE, filter=wanted, until=until
+                    )
+            except Unavailable as problem:
+                log.info("a replay waits for the log", problem=problem.message)
+            await asyncio.sleep(RETRY)
+            await self.reader.drained()
+
+    async def _merged(self, filters: Sequence[str], after: int, until: int) -> AsyncIterator[Batch]:
+        """The records of several filters in `(after, until]` as one sequence."""
+        reached = dict.fromkeys(filters, after)
+        waiting: list[Record] = []
+        position = after
+        while position < until:
+            for wanted in [name for name in filters if reached[name] == position]:
+                found = await self._page(position, wanted, until)
+                waiting.extend(found.records)
+                reached[wanted] = scanned(found, until)
+            position = min(reached.values())
+            waiting.sort(key=lambda record: record.sequence)
+            ready = [record for record in waiting if record.sequence <= position]
+            waiting = waiting[len(ready) :]
+            yield self._batch(ready, position)
+
+    def _batch(self, records: Sequence[Record], position: int) -> Batch:
+        events = [
+            self.feed.event(record, found) for record in records if (found := self.feed.readable(record))
+        ]
+        return Batch([event for event in events if self._visible(event)], position)
+
+    def _personal(self) -> list[str]:
+        """Filters that find all that was for this agent in person; none if they would be too many."""
+        sidebars = {*self.feed.membership.ever_of(self.reader.agent), *self.reader.access} - {MAIN}
+        if len(sidebars) > MOST_FILTERS:
+            return []
+        group = self.feed.group
+        return [inbox_of(group, self.reader.agent), *(content_of(group, name) for name in sorted(sidebars))]
+
+
+def _chunks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Stretches small enough for one frame."""
+    start, length = 0, 0
+    for index, event in enumerate(events):
+        length += event.size
+        if index > start and (length > MOST_BYTES or index - start == MOST_EVENTS):
+            yield events[start:index]
+            start, length = index, event.size
+    if start < len(events):
+        yield events[start:]
