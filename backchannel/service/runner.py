@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+import pydantic_core
 import structlog
 
 from backchannel.domain.decision import Decision
@@ -33,6 +35,12 @@ Clock = Callable[[], datetime]
 
 def now_utc() -> datetime:
     return datetime.now(UTC)
+
+
+def _claims(said: str | None) -> dict[str, Any]:
+    """What the door that took the command says of its sender's token."""
+    claims = pydantic_core.from_json(said) if said else {}
+    return claims if isinstance(claims, dict) else {}
 
 
 def _on_what_changes(fences: Sequence[Fence], told: Sequence[Entry]) -> list[Fence]:
@@ -129,8 +137,8 @@ class Runner:
         return command, answerer
 
     def _context(self, delivery: Delivery, found: Asked) -> Context:
-        headers = delivery.record.headers or {}
-        access = frozenset(filter(None, headers.get("Bc-Access", "").split(",")))
+        claims = _claims((delivery.record.headers or {}).get("Bc-Claims"))
+        access = frozenset(claims.get("sidebar_access") or ())
         return Context(found, access, self._clock(), self._house)
 
     async def _fault(self, delivery: Delivery, found: Asked, error: Exception) -> None:
