@@ -28,6 +28,7 @@ from backchannel.protocol.sidebar import SidebarJoin, SidebarPriority, SidebarSp
 
 Purpose = Literal["primary", "observer", "backup"]
 PAGE = 100
+CLOSE_WITHIN = 5.0
 
 
 class Agent(Voice):
@@ -125,11 +126,10 @@ class Agent(Voice):
 
     async def close(self) -> None:
         """Acknowledge what is done, and leave. What was not finished comes again next time."""
-        await self._connection.leave()
-        done, _ = await asyncio.wait([self._service], timeout=5.0)
-        if not done:
-            self._service.cancel()
-            await asyncio.wait([self._service])
+        if await self._connection.leave():
+            await asyncio.wait([self._service], timeout=CLOSE_WITHIN)
+        self._service.cancel()
+        await asyncio.wait([self._service])
 
     def inbox(self, *, own: bool = False) -> Inbox:
         """What comes, in a loop: ``async for message in me.inbox()``. `own`: also what this agent says.

@@ -134,3 +134,4 @@ class Arrivals:
         else:
             after._before = before
         arrival._before = arrival._after = None
+        arrival._tracked = arrival.done

@@ -32,4 +32,4 @@ class Backoff:
         self._failures += 1
         drawn = min(LONGEST, SHORTEST + self._chance() * spread)
         # Whoever names a time names it to many: the drawn part is kept on top, so that they do not meet.
-        return drawn if at_least is None or at_least <= 0 else max(drawn, at_least + drawn - SHORTEST)
+        return drawn if at_least is None or at_least <= 0 else max(drawn, at_least + (drawn - SHORTEST))

@@ -65,6 +65,7 @@ class Connection:
         self._hello = hello
         self._session = Session(self.mailroom, self.requests, on_gap)
         self._backoff = Backoff(random.random)
+        self._opened: Link | None = None
         self._link: Link | None = None
         self._wants_fresh_token = False
         self._refusals = 0
@@ -94,15 +95,17 @@ class Connection:
         finally:
             self._end(None)
 
-    async def leave(self) -> None:
-        """Acknowledge what is done and close; `run` returns then."""
+    async def leave(self) -> bool:
+        """Acknowledge what is done and close. Whether `run` returns by itself then; if not, cancel it."""
         self._leaving.set()
         self.mailroom.leave()
-        link = self._link
-        if link is not None:
+        if self._link is not None:
             with suppress(LinkLost):
-                await self._acknowledge(link)
-            await link.close()
+                await self._acknowledge(self._link)
+        if self._opened is None:
+            return False
+        await self._opened.close()
+        return True
 
     async def _one_life(self) -> None:
         began = asyncio.get_running_loop().time()
@@ -135,6 +138,7 @@ class Connection:
 
     async def _live(self, link: Link) -> Closed:
         """From hello to the end of this link."""
+        self._opened = link
         try:
             welcome = await self._session.begin(link, self._greeting(), self._name)
             self._arrived(link, welcome)
@@ -144,6 +148,7 @@ class Connection:
         finally:
             self._link = None
             await link.close()
+            self._opened = None
 
     def _greeting(self) -> Hello:
         arrivals = self.mailroom.arrivals

@@ -63,7 +63,7 @@ class Requests:
         timeout: float,
         on_result: Callable[[Frame], None] | None = None,
     ) -> Frame:
-        """Send `body` and return the frame that answers it; a refusal that says when to try again is no answer.
+        """Send `body` and return the frame that answers it. One that says when to try again is no answer.
 
         Args:
             timeout: seconds until it is given up.
