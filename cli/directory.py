@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from backchannel.errors import Conflict, Unavailable
-from backchannel.home import Home, NotRunning, Settings
-from backchannel.jetstream.address import Address
+from backchannel.home import Home, Settings
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.publish import Publisher
 from backchannel.protocol.claims import Claims
+from backchannel.protocol.message import rfc3339
+from cli.door import reach
 
 BUCKET = "BC_agents"
 PATIENCE = 2.0
@@ -26,51 +28,52 @@ async def register(settings: Settings, claims: Claims) -> None:
     """
     entry = _entry(claims)
     try:
-        async with await _reach(settings) as connection:
-            await enter(connection, entry)
+        connection = await reach(settings, wait=PATIENCE)
+        try:
+            await enter(connection, [entry])
+        finally:
+            await connection.close()
     except Unavailable:
         if not isinstance(settings, Home):
             raise
         settings.add_known(entry)
 
 
-async def enter(connection: Connection, entry: Mapping[str, Any]) -> None:
-    """Enter one agent. Who is known already stays as it is, but for the kind of entity it is now."""
-    bucket = Bucket(connection, BUCKET)
-    key = f"{entry['group']}.{entry['agent_id']}"
-    content = {name: value for name, value in entry.items() if name != "group"}
-    try:
-        await bucket.create(key, json.dumps(content).encode())
-    except Conflict:
-        await _refresh(bucket, key, content)
-
-
-async def take_over(home: Home, connection: Connection) -> int:
-    """Enter everybody who was registered while the platform was down; how many."""
+async def take_over(home: Home, connection: Connection) -> None:
+    """Enter everybody who was registered while the platform was down."""
     entries = home.known()
-    for entry in entries:
-        await enter(connection, entry)
     if entries:
+        await enter(connection, entries)
         home.forget_known(len(entries))
-    return len(entries)
 
 
-async def _refresh(bucket: Bucket, key: str, content: dict[str, Any]) -> None:
-    found = await bucket.get(key)
-    if found is None:
-        return
-    known = json.loads(found.payload)
-    if known.get("entity_type") != content["entity_type"]:
-        renewed = known | {"entity_type": content["entity_type"]}
-        await bucket.update(key, json.dumps(renewed).encode(), found.revision)
+async def enter(connection: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Enter agents. Who is known already stays as it is, but for the kind of entity it is now."""
+    publisher = Publisher(connection)
+    bucket = Bucket(connection, BUCKET, publisher)
+    try:
+        for entry in entries:
+            content = {name: value for name, value in entry.items() if name != "group"}
+            await _enter_one(bucket, f"{entry['group']}.{entry['agent_id']}", content)
+    finally:
+        await publisher.close()
 
 
-async def _reach(settings: Settings) -> Connection:
-    if isinstance(settings, Home) and not settings.serving():
-        raise NotRunning("No platform runs here.")
-    url = settings.platform().nats if isinstance(settings, Home) else settings.runtime().nats
-    user, password = settings.nats_login("operator")
-    return await Connection.open(Address(url, user, password), name="cli", wait=PATIENCE)
+async def _enter_one(bucket: Bucket, key: str, content: Mapping[str, Any]) -> None:
+    """Write unless somebody has; three times, since a bridge may enter the same agent just now."""
+    for _ in range(3):
+        found = await bucket.get(key)
+        try:
+            if found is None:
+                await bucket.create(key, json.dumps(content).encode())
+                return
+            known = json.loads(found.payload)
+            if known.get("entity_type") != content["entity_type"]:
+                renewed = known | {"entity_type": content["entity_type"]}
+                await bucket.update(key, json.dumps(renewed).encode(), found.revision)
+            return
+        except Conflict:
+            continue
 
 
 def _entry(claims: Claims) -> dict[str, Any]:
@@ -82,5 +85,5 @@ def _entry(claims: Claims) -> dict[str, Any]:
         "availability": "available",
         "preferred_collaborators": [],
         "first_seen": None,
-        "registered_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "registered_at": rfc3339(datetime.now(UTC)),
     }

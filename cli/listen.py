@@ -34,7 +34,9 @@ def _explained(problem: OSError, host: str, port: int) -> Failure:
         case errno.EACCES | errno.EPERM:
             return Failure(f"Port {port} may not be opened by this user.", hint="choose one above 1023")
         case errno.EADDRNOTAVAIL:
-            return Failure(f"{host} is not an address of this machine.", hint="--host 0.0.0.0 means all of them")
+            return Failure(
+                f"{host} is not an address of this machine.", hint="--host 0.0.0.0 means all of them"
+            )
     return Failure(f"{host} port {port} cannot be listened on: {problem.strerror}.")
 
 

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class Duration(click.ParamType[int]):
-    """`90s`, `30m`, `1h`, `1h30m`, `7d`, or plain seconds; more than nothing, at most ten years. In seconds."""
+    """`90s`, `30m`, `1h`, `1h30m`, `7d`, or plain seconds; at most ten years. As seconds."""
 
     name = "duration"
     longest = 10 * 366 * 86_400
@@ -42,8 +42,8 @@ class Name(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not _NAME.fullmatch(str(value)):
             self.fail(
-                f"{str(value)[:80]!r} is not a name. Use letters, digits, '_' and '-', starting with a letter "
-                "or digit, at most 64 characters.",
+                f"{str(value)[:80]!r} is not a name. Use letters, digits, '_' and '-', "
+                "starting with a letter or digit, at most 64 characters.",
                 param,
                 ctx,
             )
@@ -55,7 +55,9 @@ class Names(click.ParamType[tuple[str, ...]]):
 
     name = "name,…"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
         parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
         return tuple(dict.fromkeys(Name().convert(str(part).strip(), param, ctx) for part in parts))
 

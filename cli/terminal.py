@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import click
@@ -72,6 +73,10 @@ class Terminal:
             text = "  ".join(pad(cell, size) for cell, size in zip(row, widths, strict=True))
             self.line(cut(text.rstrip(), self.width))
 
+    def columns(self, values: Iterable[Any]) -> None:
+        """One row of a table that has no end."""
+        self.line(cut("  ".join(map(shown, values)), self.width))
+
     @property
     def width(self) -> int | None:
         """Columns of the terminal; None in a pipe."""
@@ -111,3 +116,26 @@ def cut(text: str, size: int | None) -> str:
     while width(text) > size - 1:
         text = text[:-1]
     return f"{text}…"
+
+
+def size(number: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def age(moment: str | None, now: datetime) -> str:
+    """How long ago a moment (RFC 3339) was, in its two largest units."""
+    if not moment:
+        return "-"
+    try:
+        seconds = max(0, int((now - datetime.fromisoformat(moment)).total_seconds()))
+    except (ValueError, TypeError):
+        return clean(moment)
+    for unit, length, lesser, part in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}{seconds % length // part}{lesser}"
+    return f"{seconds}s"

@@ -31,11 +31,17 @@ def token() -> None:
 @token.command()
 @click.argument("entity", type=Name())
 @data_option
-@click.option("--type", "entity_type", type=click.Choice(["agent", "human", "service"]), help="[default: agent]")
-@click.option("--group", type=Name(), envvar="BACKCHANNEL_GROUP", help="Group it belongs to.  [default: main]")
+@click.option(
+    "--type", "entity_type", type=click.Choice(["agent", "human", "service"]), help="[default: agent]"
+)
+@click.option(
+    "--group", type=Name(), envvar="BACKCHANNEL_GROUP", help="Group it belongs to.  [default: main]"
+)
 @click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
 @click.option("--level", type=click.Choice(LEVELS), help="Supervision level.  [default: medium]")
-@click.option("--claims", "file", type=click.File("r", encoding="utf-8"), help="JSON object over the defaults.")
+@click.option(
+    "--claims", "file", type=click.File("r", encoding="utf-8"), help="JSON object over the defaults."
+)
 @click.pass_obj
 def create(
     terminal: Terminal,

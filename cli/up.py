@@ -7,7 +7,6 @@ import os
 
 import click
 
-from backchannel.home import Home
 from cli.group import Command
 from cli.option import Names, data_option, home_of
 from cli.serve import Plan, serve
@@ -19,7 +18,9 @@ MANY = click.IntRange(1, 64)
 
 @click.command(cls=Command)
 @data_option
-@click.option("--host", default="127.0.0.1", envvar="BACKCHANNEL_HOST", show_default=True, help="Listen here.")
+@click.option(
+    "--host", default="127.0.0.1", envvar="BACKCHANNEL_HOST", show_default=True, help="Listen here."
+)
 @click.option("--port", type=PORT, default=8002, envvar="BACKCHANNEL_PORT", show_default=True, help="0: any.")
 @click.option(
     "--nats-port",
@@ -62,13 +63,13 @@ def up(
 ) -> None:
     """Start everything on this machine: nats-server, bridge, handlers.
 
-    When it serves, it prints `ready ws://HOST:PORT/ws http://HOST:PORT nats://HOST:PORT` on a line of its own.
+    When it serves, it prints a line `ready ws://HOST:PORT/ws http://HOST:PORT nats://HOST:PORT` on stdout.
     Ctrl-C stops it in order; a second Ctrl-C at once.
     """
     home = home_of(data)
     plan = Plan(host, port, nats_port, nats, groups, bridges, handlers, durability)
     lock = home.lock()
     try:
-        asyncio.run(serve(home, plan, terminal, os.environ))
+        asyncio.run(serve(home, plan, lock.fd, terminal, os.environ))
     finally:
         lock.release()

@@ -109,12 +109,12 @@ class Home:
                 return user, password
         raise FolderError(f"{path} names no user and password for {role!r}. Remove it and start again.")
 
-    def own_login(self) -> None:
-        """Forget the login of a server that is not ours, if one was used here before."""
-        logins = {self.nats_login(role) for role in ROLES}
-        if {user for user, _ in logins} != set(ROLES):
+    def own_logins(self) -> dict[Role, tuple[str, str]]:
+        """The logins of our own nats-server; they replace that of a foreign one, if one was used before."""
+        if any(self.nats_login(role)[0] != role for role in ROLES):
             with self._alone():
                 (self.secrets / "nats.json").unlink()
+        return {role: (role, self.nats_login(role)[1] or "") for role in ROLES}
 
     def use_login(self, user: str | None, password: str | None) -> None:
         """Remember how to log in at a server that is not ours; it stands for every role."""

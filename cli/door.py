@@ -1,0 +1,194 @@
+"""How a command reaches the platform: over NATS as operator, or over the bridge with a token."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import structlog
+
+from backchannel.errors import BY_CODE, Internal
+from backchannel.home import Home, NotRunning, Platform, Settings
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.connection import Connection
+from backchannel.protocol.subject import service_subject
+from cli.failure import Failure
+from cli.option import Duration, Name, data_option
+
+CALLER = "operator"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+Ask = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which platform a command is for, and how long it may wait for an answer (seconds)."""
+
+    data: str | None
+    url: str | None
+    token_file: str | None
+    group: str | None
+    timeout: float
+
+    @property
+    def settings(self) -> Settings:
+        return Home.from_environment(os.environ, self.data)
+
+    def platform(self) -> Platform:
+        """The platform of the data folder. Raises NotRunning."""
+        settings = self.settings
+        if not isinstance(settings, Home):
+            raise Failure("This needs the data folder of a platform.", code="usage", hint="give --data DIR")
+        if not settings.serving():
+            raise NotRunning(
+                f"No platform runs in {settings.path}. Start one with: backchannel up --data {settings.path}"
+            )
+        return settings.platform()
+
+    def groups(self) -> tuple[str, ...]:
+        """The group asked for; without one, all that the platform serves."""
+        if self.group:
+            return (self.group,)
+        return self.platform().groups if isinstance(self.settings, Home) else self.settings.runtime().groups
+
+
+def where_options(command: _Command) -> _Command:
+    """`--data`, `--url`, `--token-file`, `--group` and `--timeout`, handed over as `where: Where`."""
+
+    @functools.wraps(command)
+    def gathered(*args: Any, **given: Any) -> Any:
+        names = ("data", "url", "token_file", "group", "timeout")
+        return command(*args, where=Where(**{name: given.pop(name) for name in names}), **given)
+
+    options = (
+        data_option,
+        click.option("--url", envvar="BACKCHANNEL_URL", help="Address of a bridge; needs a token."),
+        click.option(
+            "--token-file",
+            type=click.Path(),
+            envvar="BACKCHANNEL_TOKEN_FILE",
+            help="File with the token for --url (or BACKCHANNEL_TOKEN).",
+        ),
+        click.option("--group", type=Name(), envvar="BACKCHANNEL_GROUP", help="Only this group."),
+        click.option("--timeout", type=Duration(), default="10s", show_default=True, help="Wait so long."),
+    )
+    for option in reversed(options):
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
+class Door:
+    """Asks the platform's queries, whatever carries them."""
+
+    def __init__(self, ask: Ask, group: str) -> None:
+        self._ask = ask
+        self.group = group
+
+    async def ask(self, query: str, **params: Any) -> dict[str, Any]:
+        """The fields of the answer. Raises the error that the platform answered, or Unavailable."""
+        given = {name: value for name, value in params.items() if value is not None}
+        answer: dict[str, Any] = await self._ask(query, given)
+        if answer.get("status") == "success":
+            return answer
+        kind = BY_CODE.get(str(answer.get("code")), Internal)
+        raise kind(str(answer.get("message") or "The platform refused and did not say why."))
+
+
+@contextlib.asynccontextmanager
+async def operator(where: Where) -> AsyncIterator[Connection]:
+    """A connection to the platform's NATS server with an operator's rights."""
+    if where.url:
+        raise Failure(
+            "Streams are read from NATS, which --url does not reach.",
+            code="usage",
+            hint="give --data DIR of the platform instead",
+        )
+    connection = await reach(where.settings, wait=min(where.timeout, 5.0))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def reach(settings: Settings, *, wait: float) -> Connection:
+    """Connect as operator to where the settings say. Raises NotRunning, Unavailable."""
+    hush()
+    if isinstance(settings, Home):
+        if not settings.serving():
+            raise NotRunning(
+                f"No platform runs in {settings.path}. Start one with: backchannel up --data {settings.path}"
+            )
+        url = settings.platform().nats
+    else:
+        url = settings.runtime().nats
+    user, password = settings.nats_login("operator")
+    return await Connection.open(Address(url, user, password), name="cli", wait=wait)
+
+
+@contextlib.asynccontextmanager
+async def doors(where: Where) -> AsyncIterator[list[Door]]:
+    """A door to each group that the command is about."""
+    if where.url:
+        async with _over_websocket(where) as door:
+            yield [door]
+        return
+    async with operator(where) as connection:
+        yield [Door(_over_nats(connection, group, where.timeout), group) for group in where.groups()]
+
+
+@contextlib.asynccontextmanager
+async def door(where: Where) -> AsyncIterator[Door]:
+    """The door to one group: the one asked for, else the first."""
+    async with doors(where) as found:
+        yield found[0]
+
+
+def _over_nats(connection: Connection, group: str, timeout: float) -> Ask:
+    async def ask(query: str, params: dict[str, Any]) -> dict[str, Any]:
+        reply = await connection.request(
+            service_subject(group, "query", query),
+            json.dumps(params).encode(),
+            headers={"Bc-Caller": CALLER, "Bc-Role": "operator"},
+            timeout=timeout,
+        )
+        answer: dict[str, Any] = json.loads(reply.payload)
+        return answer
+
+    return ask
+
+
+@contextlib.asynccontextmanager
+async def _over_websocket(where: Where) -> AsyncIterator[Door]:
+    read_token(where)
+    raise Failure("Asking over --url is not possible yet.")
+    yield
+
+
+def read_token(where: Where) -> str:
+    """The bearer's token, from --token-file or BACKCHANNEL_TOKEN. Never taken from the command line."""
+    if where.token_file:
+        try:
+            return Path(where.token_file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise Failure(
+                f"The token file {where.token_file} cannot be read: {problem}.", code="usage"
+            ) from None
+    if token := os.environ.get("BACKCHANNEL_TOKEN", "").strip():
+        return token
+    raise Failure(
+        "--url needs a token.",
+        code="usage",
+        hint="make one with `backchannel token create`, then give --token-file or set BACKCHANNEL_TOKEN",
+    )
+
+
+def hush() -> None:
+    """The library's log is for servers; stdout of a command belongs to its result."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))

@@ -1,0 +1,209 @@
+"""What `up` does: opens, starts and furnishes one part after the other, and ends them in the other order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from backchannel.jetstream.topology import provision
+
+from backchannel.home import Home, Platform, Runtime
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.connection import Connection
+from backchannel.protocol.message import rfc3339
+from cli.directory import take_over
+from cli.failure import Failure
+from cli.greeting import greet
+from cli.listen import listen, reachable
+from cli.log import Log
+from cli.server import Foreign, Nats, Own
+from cli.supervise import Child
+from cli.terminal import Terminal
+
+START_PATIENCE = 60.0
+BRIDGE_PATIENCE = 5.0
+HANDLERS_PATIENCE = 2.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the person asked `up` for."""
+
+    host: str
+    port: int
+    nats_port: int
+    nats: str | None
+    groups: tuple[str, ...]
+    bridges: int
+    handlers: int
+    durability: str
+
+
+async def serve(home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapping[str, str]) -> None:
+    """Run the platform until somebody asks it to stop. Failure when it cannot be started."""
+    stop = asyncio.Event()
+    parts = Parts(home, plan, lock, terminal, env)
+    with _signals(stop, parts.kill):
+        try:
+            if await _unless(stop, parts.start()):
+                await stop.wait()
+                terminal.say("stopping …")
+        finally:
+            await parts.stop()
+
+
+class Parts:
+    """The running parts of a platform: NATS server, bridges, handlers."""
+
+    def __init__(self, home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapping[str, str]) -> None:
+        self._home = home
+        self._plan = plan
+        self._terminal = terminal
+        self._env = env
+        self._nats: Nats = Own(home, plan.host, plan.nats_port, plan.durability, lock, terminal.say)
+        if plan.nats:
+            self._nats = Foreign(home, plan.nats, env)
+        self._door: socket.socket | None = None
+        self._bridges: list[Child] = []
+        self._handlers: list[Child] = []
+
+    async def start(self) -> None:
+        """Everything up, in order, and said so."""
+        began = asyncio.get_running_loop().time()
+        home, plan = self._home, self._plan
+        home.forget_platform()
+        self._door = listen(plan.host, plan.port)
+        os.set_inheritable(self._door.fileno(), True)
+        port = self._door.getsockname()[1]
+        url = await self._nats.start()
+        home.token_key()
+        home.set_runtime(Runtime(url, plan.groups, plan.host, port, plan.durability))
+        await self._furnish(url)
+        await self._start_children(port)
+        platform = self._platform(url, port)
+        home.set_platform(platform)
+        greet(self._terminal, platform, home.path, asyncio.get_running_loop().time() - began)
+        self._terminal.line(f"ready {platform.ws} {platform.http} {platform.nats}")
+
+    async def stop(self) -> None:
+        """Bridges first, so that clients are told; then handlers; then the server with the log."""
+        self._home.forget_platform()
+        if self._door is not None:
+            self._door.close()
+        await asyncio.gather(*(child.stop(BRIDGE_PATIENCE) for child in self._bridges))
+        await asyncio.gather(*(child.stop(HANDLERS_PATIENCE) for child in self._handlers))
+        await self._nats.stop()
+
+    def kill(self) -> None:
+        """At once. What is stored stays stored."""
+        for child in [*self._bridges, *self._handlers]:
+            child.kill()
+        self._nats.kill()
+
+    async def _furnish(self, url: str) -> None:
+        """Streams and buckets as shipped, and in them whoever was registered meanwhile."""
+        user, password = self._home.nats_login("platform")
+        connection = await Connection.open(Address(url, user, password), name="up")
+        try:
+            await provision(connection, self._plan.groups)
+            await take_over(self._home, connection)
+        finally:
+            await connection.close()
+
+    async def _start_children(self, port: int) -> None:
+        assert self._door is not None
+        fd = self._door.fileno()
+        self._bridges = self._children("bridge", self._plan.bridges, port, ["--fd", str(fd)], (fd,))
+        self._handlers = self._children("handlers", self._plan.handlers, port)
+        children = [*self._bridges, *self._handlers]
+        for child in children:
+            child.start()
+        try:
+            async with asyncio.timeout(START_PATIENCE):
+                await asyncio.gather(*(child.served() for child in children))
+        except TimeoutError as problem:
+            late = " and ".join(child.name for child in children if not child.ready.is_set())
+            raise Failure(
+                f"{late} did not get ready within {START_PATIENCE:g} s.",
+                code="timed_out",
+                hint=f"see {self._home.logs}",
+            ) from problem
+
+    def _children(
+        self, module: str, count: int, port: int, more: list[str] | None = None, fds: tuple[int, ...] = ()
+    ) -> list[Child]:
+        # -P: a folder named like ours in the current directory must not come first.
+        argv = [sys.executable, "-P", "-m", module, "--data", str(self._home.path), *(more or [])]
+        names = [module if count == 1 else f"{module}-{number}" for number in range(1, count + 1)]
+        env = _child_environment(self._env, self._plan, port)
+        return [
+            Child(name, argv, Log(self._home.logs / f"{name}.log"), tell=self._terminal.say, env=env, fds=fds)
+            for name in names
+        ]
+
+    def _platform(self, url: str, port: int) -> Platform:
+        host = f"{reachable(self._plan.host)}:{port}"
+        return Platform(
+            pid=os.getpid(),
+            ws=f"ws://{host}/ws",
+            http=f"http://{host}",
+            nats=url,
+            groups=self._plan.groups,
+            host=self._plan.host,
+            port=port,
+            started_at=rfc3339(datetime.now(UTC)),
+        )
+
+
+def _child_environment(env: Mapping[str, str], plan: Plan, port: int) -> dict[str, str]:
+    """Ours, but for what the data folder says better: addresses, and logins that are no child's business."""
+    kept = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith("BACKCHANNEL_NATS_") and name not in ("BACKCHANNEL_DATA", "BACKCHANNEL_TOKEN")
+    }
+    groups = ",".join(plan.groups)
+    said = {"BACKCHANNEL_HOST": plan.host, "BACKCHANNEL_PORT": str(port), "BACKCHANNEL_GROUPS": groups}
+    return kept | said | {"PYTHONUNBUFFERED": "1"}
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event, kill: Any) -> Iterator[None]:
+    """The first signal asks for an orderly stop, the second for an immediate one."""
+    loop = asyncio.get_running_loop()
+
+    def arrived() -> None:
+        if stop.is_set():
+            kill()
+        stop.set()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, arrived)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work, but drop it as soon as `stop` is set; whether it was done."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not task.done():
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+        return True
+    return False

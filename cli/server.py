@@ -1,0 +1,126 @@
+"""The NATS server below a platform: one of our own that is kept alive, or one that runs already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from backchannel.home import Home
+from backchannel.home.files import read_secret
+from backchannel.jetstream.binary import ServerFailed
+from backchannel.jetstream.embedded import Server
+from cli.failure import Failure
+from cli.restart import Backoff, Pacer
+
+STOP_PATIENCE = 2.5
+
+
+class Nats(Protocol):
+    """What `up` needs of either kind. `start` gives the URL without login; that is in the data folder."""
+
+    async def start(self) -> str: ...
+    async def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Own:
+    """A nats-server that is started, started again when it dies, and ended with the platform."""
+
+    def __init__(
+        self, home: Home, host: str, port: int, durability: str, lock: int, tell: Callable[[str], None]
+    ) -> None:
+        self._home = home
+        self._host = host
+        self._port = port
+        self._durability = durability
+        self._lock = lock
+        self._tell = tell
+        self._server: Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        server = self._server = Server(
+            self._home.store,
+            logs=self._home.logs,
+            host=self._host,
+            port=self._port or -1,
+            logins=self._home.own_logins(),
+            durability=self._durability,
+            fds=(self._lock,),
+        )
+        await server.start()
+        self._task = asyncio.create_task(self._keep(server), name="keep nats-server")
+        return server.url
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(grace=STOP_PATIENCE)
+
+    def kill(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._server is not None:
+            self._server.kill()
+
+    async def _keep(self, server: Server) -> None:
+        """On the same port and store, so that everybody finds everything again."""
+        clock = asyncio.get_running_loop().time
+        backoff, pacer = Backoff(), Pacer()
+        while True:
+            began = clock()
+            ended = f"ended with exit code {await server.wait()}" if server.running else "does not run"
+            while not server.running:
+                wait = backoff.after(clock() - began)
+                began = clock()
+                if pacer.died(clock()):
+                    self._tell(f"nats-server {ended}; starting it again in {wait:g} s. See {server.log}")
+                await asyncio.sleep(wait)
+                try:
+                    await server.start()
+                except ServerFailed as problem:
+                    ended = f"does not start ({problem.message})"
+
+
+class Foreign:
+    """A server that somebody else runs: only its address and our login there are ours to keep."""
+
+    def __init__(self, home: Home, urls: str, env: Mapping[str, str]) -> None:
+        self._home = home
+        self._parts = [_split(url.strip()) for url in urls.split(",") if url.strip()]
+        self._env = env
+
+    async def start(self) -> str:
+        self._home.use_login(*self._login())
+        return ",".join(f"{part.scheme}://{part.netloc.rpartition('@')[2]}" for part in self._parts)
+
+    async def stop(self) -> None:
+        return
+
+    def kill(self) -> None:
+        return
+
+    def _login(self) -> tuple[str | None, str | None]:
+        """From the URL, else from the environment."""
+        for part in self._parts:
+            if part.username:
+                return unquote(part.username), unquote(part.password or "")
+        path = self._env.get("BACKCHANNEL_NATS_PASSWORD_FILE")
+        return self._env.get("BACKCHANNEL_NATS_USER"), read_secret(
+            Path(path), checked=False
+        ) if path else None
+
+
+def _split(url: str) -> SplitResult:
+    with contextlib.suppress(ValueError):
+        part = urlsplit(url if "://" in url else f"nats://{url}")
+        if part.scheme in ("nats", "tls") and part.hostname and part.port != 0:
+            return part
+    # The URL may hold a password, so it is not repeated.
+    raise Failure("--nats does not name a server.", code="usage", hint="write it as nats://HOST:PORT")

@@ -1,0 +1,70 @@
+"""`backchannel status`: how the platform is, on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from backchannel.home import Home, Platform
+from cli.door import Where, doors, where_options
+from cli.failure import CHECK_FAILED
+from cli.group import Command
+from cli.health import Health, ask_health, http_of
+from cli.terminal import Terminal, age, shown, size
+
+
+@click.command(cls=Command)
+@where_options
+@click.pass_obj
+def status(terminal: Terminal, where: Where) -> int | None:
+    """Show how the platform is, on one screen. Exit code 7 when a part of it does not work."""
+    platform = None if where.url or not isinstance(where.settings, Home) else where.platform()
+    groups = asyncio.run(_ask(where))
+    health = ask_health(
+        (where.url and http_of(where.url)) or (platform.http if platform else None), where.timeout
+    )
+    if terminal.json:
+        terminal.put(_document(platform, health, groups))
+    else:
+        _show(terminal, platform, health, groups)
+    return None if health.healthy else CHECK_FAILED
+
+
+async def _ask(where: Where) -> list[dict[str, Any]]:
+    async with doors(where) as found:
+        return [await door.ask("status") for door in found]
+
+
+def _document(platform: Platform | None, health: Health, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    where = {name: getattr(platform, name) for name in ("ws", "http", "nats", "started_at", "pid")}
+    return {
+        "status": health.word,
+        "health": health.details,
+        "platform": where if platform else None,
+        "groups": [{key: value for key, value in group.items() if key != "status"} for group in groups],
+    }
+
+
+def _show(
+    terminal: Terminal, platform: Platform | None, health: Health, groups: list[dict[str, Any]]
+) -> None:
+    color = "green" if health.healthy else "red"
+    since = f"  up {age(platform.started_at, datetime.now(UTC))}" if platform else ""
+    terminal.line(f"{terminal.paint('●', color)} {health.word}{since}")
+    if platform:
+        terminal.line(f"  {platform.ws}  {platform.http}  {platform.nats}")
+    for group in groups:
+        _show_group(terminal, group)
+
+
+def _show_group(terminal: Terminal, group: dict[str, Any]) -> None:
+    agents, log = group.get("agents", {}), group.get("log", {})
+    sidebars = "  ".join(f"{name} {count}" for name, count in sorted(group.get("sidebars", {}).items()))
+    terminal.line("")
+    terminal.line(f"GROUP     {shown(group.get('group'))}")
+    terminal.line(f"AGENTS    online {shown(agents.get('online'))}  known {shown(agents.get('known'))}")
+    terminal.line(f"SIDEBARS  {sidebars or 'none'}")
+    terminal.line(f"LOG       {shown(log.get('messages'))} messages  {size(log.get('bytes') or 0)}")

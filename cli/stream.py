@@ -1,0 +1,206 @@
+"""`backchannel streams`: look into the event logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+from backchannel.jetstream.topology import provision
+
+from backchannel.jetstream.answer import api
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.read import Record, StreamFacts, describe, facts_of
+from cli.content import gist
+from cli.door import Where, operator, where_options
+from cli.group import Group
+from cli.option import Duration
+from cli.reading import before, following, forward, newest
+from cli.terminal import Terminal, clean, size
+
+OURS = ("BC_", "KV_BC_")
+LONGEST = 500
+"""Characters of content in a row; --json has the whole message beside it."""
+COLUMNS = ("time", "sequence", "subject", "type", "sender", "content")
+
+
+@click.group(cls=Group)
+def streams() -> None:
+    """Look into the event logs."""
+
+
+@streams.command("ls")
+@where_options
+@click.option("--all", "everything", is_flag=True, help="Also the key-value buckets.")
+@click.pass_obj
+def list_streams(terminal: Terminal, where: Where, everything: bool) -> None:
+    """List the streams of the platform."""
+    found = [
+        _shown(facts) for facts in asyncio.run(_all(where)) if everything or facts.name.startswith("BC_")
+    ]
+    if terminal.json:
+        terminal.put(found)
+        return
+    rows = [row | {"bytes": size(row["bytes"])} for row in found]
+    terminal.table(
+        ("name", "messages", "bytes", "first", "last", "consumers"), rows, empty="There are no streams."
+    )
+
+
+@streams.command()
+@where_options
+@click.argument("name")
+@click.pass_obj
+def info(terminal: Terminal, where: Where, name: str) -> None:
+    """Show what the stream NAME holds and how it is set up."""
+    facts = asyncio.run(_one(where, name))
+    if terminal.json:
+        terminal.put(_shown(facts) | {"config": dict(facts.config)})
+        return
+    for key, value in (_shown(facts) | {"bytes": size(facts.bytes)}).items():
+        terminal.line(f"{key.replace('_', ' '):<12}{value}")
+    terminal.line("config")
+    for key, value in sorted(facts.config.items()):
+        terminal.line(f"  {key:<24}{clean(json.dumps(value, ensure_ascii=False))}")
+
+
+@streams.command()
+@where_options
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="So many rows.")
+@click.option("--after", type=click.IntRange(0), help="From behind this sequence on.")
+@click.option("--since", type=Duration(), help="From so long ago on, as 10m.")
+@click.option("--subject", default=">", help="Only what this subject filter matches.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes. With --json one object a line.")
+@click.pass_obj
+def view(
+    terminal: Terminal,
+    where: Where,
+    name: str,
+    limit: int,
+    after: int | None,
+    since: int | None,
+    subject: str,
+    follow: bool,
+) -> None:
+    """Show the newest messages of the stream NAME, or those from a position or time on."""
+    if after is not None and since is not None:
+        raise click.UsageError("--after and --since exclude each other.")
+    asyncio.run(_view(terminal, where, name, limit, after, since, subject, follow))
+
+
+@streams.command()
+@where_options
+@click.option(
+    "--replicas", type=click.IntRange(1, 5), default=1, show_default=True, help="Copies in a cluster."
+)
+@click.pass_obj
+def apply(terminal: Terminal, where: Where, replicas: int) -> None:
+    """Make streams and buckets as they are shipped; what is right already stays as it is."""
+    changes = asyncio.run(_apply(where, replicas))
+    if terminal.json:
+        terminal.put(changes)
+        return
+    for change in changes:
+        terminal.line(clean(change))
+    if not changes:
+        terminal.say("Everything was as shipped; nothing was changed.")
+
+
+async def _apply(where: Where, replicas: int) -> list[str]:
+    async with operator(where) as connection:
+        return await provision(connection, where.groups(), replicas=replicas)
+
+
+async def _all(where: Where) -> list[StreamFacts]:
+    async with operator(where) as connection:
+        found: list[StreamFacts] = []
+        while True:
+            answer = await api(connection, "STREAM.LIST", {"offset": len(found)})
+            found += [facts_of(stream) for stream in answer.get("streams") or ()]
+            if len(found) >= int(answer.get("total", 0)) or not answer.get("streams"):
+                return sorted((x for x in found if x.name.startswith(OURS)), key=lambda facts: facts.name)
+
+
+async def _one(where: Where, name: str) -> StreamFacts:
+    async with operator(where) as connection:
+        return await _facts(connection, name)
+
+
+async def _facts(connection: Connection, name: str) -> StreamFacts:
+    if not name or not name.isascii() or set(name) & set(" .*>/\\") or not name.isprintable():
+        raise click.UsageError(f"{clean(name)!r} cannot be the name of a stream.")
+    return await describe(connection, name)
+
+
+async def _view(
+    terminal: Terminal,
+    where: Where,
+    name: str,
+    limit: int,
+    after: int | None,
+    since: int | None,
+    subject: str,
+    follow: bool,
+) -> None:
+    async with operator(where) as connection:
+        facts = await _facts(connection, name)
+        if since is not None:
+            after = await before(connection, facts, datetime.now(UTC) - timedelta(seconds=since))
+        if after is None:
+            records = await newest(connection, facts, limit, subject)
+        else:
+            found = forward(connection, name, after, limit=limit, subject=subject, until=facts.last)
+            records = [record async for record in found]
+        if not follow:
+            _show(terminal, records, len(records) == limit and records[-1].sequence < facts.last)
+            return
+        position = records[-1].sequence if records else max(after or 0, facts.last)
+        for record in records:
+            _show_live(terminal, record)
+        async for record in following(connection, name, position, subject):
+            _show_live(terminal, record)
+
+
+def _show(terminal: Terminal, records: list[Record], more: bool) -> None:
+    rows = [_row(record) for record in records]
+    if terminal.json:
+        terminal.put(rows)
+        return
+    terminal.table(COLUMNS, rows, empty="There is nothing to see.")
+    if more:
+        terminal.say(f"There may be more: --after {records[-1].sequence}")
+
+
+def _show_live(terminal: Terminal, record: Record) -> None:
+    row = _row(record)
+    if terminal.json:
+        click.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        terminal.columns([row[column] for column in COLUMNS])
+
+
+def _shown(facts: StreamFacts) -> dict[str, Any]:
+    names = ("name", "messages", "bytes", "first", "last", "consumers", "created", "epoch")
+    return {name: getattr(facts, name) for name in names}
+
+
+def _row(record: Record) -> dict[str, Any]:
+    """One record as people and programs see it. `message` is null where the payload is not a JSON object."""
+    try:
+        parsed = json.loads(record.payload)
+    except ValueError:
+        parsed = None
+    message = parsed if isinstance(parsed, dict) else None
+    said = gist(message) if message else record.payload.decode("utf-8", "replace")
+    return {
+        "time": record.time,
+        "sequence": record.sequence,
+        "subject": record.subject,
+        "type": (message or {}).get("type"),
+        "sender": (message or {}).get("sender_agent_id"),
+        "content": said[:LONGEST],
+        "message": message,
+    }

@@ -1,0 +1,1 @@
+"""The rules about who hears what, and when."""
