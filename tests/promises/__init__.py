@@ -1,0 +1,1 @@
+"""The ledger, row by row, through a running platform."""

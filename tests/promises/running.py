@@ -1,0 +1,241 @@
+"""A whole platform in processes of its own, and a client that knows nothing but the wire protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.build import content
+
+WAIT = 30.0
+BACKCHANNEL = str(Path(sys.executable).with_name("backchannel"))
+Frame = dict[str, Any]
+
+
+class Platform:
+    """`backchannel up` on free ports over one data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.ws = self.http = self.nats = ""
+        self._up: asyncio.subprocess.Process | None = None
+
+    async def start(self, *more: str) -> Self:
+        self._up = await asyncio.create_subprocess_exec(
+            BACKCHANNEL,
+            "up",
+            *("--data", str(self.data), "--port", "0", "--nats-port", "0", *more),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._up.stdout is not None
+        async with asyncio.timeout(WAIT):
+            async for line in self._up.stdout:
+                if line.startswith(b"ready "):
+                    _, self.ws, self.http, self.nats = line.decode().split()
+                    return self
+        raise AssertionError(f"it did not start: {(await self._stderr()).decode()}")
+
+    async def _stderr(self) -> bytes:
+        assert self._up is not None and self._up.stderr is not None
+        return await self._up.stderr.read()
+
+    @property
+    def pid(self) -> int:
+        assert self._up is not None
+        return self._up.pid
+
+    async def stop(self) -> int:
+        assert self._up is not None
+        if self._up.returncode is None:
+            self._up.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(WAIT):
+            _, _ = await asyncio.gather(self._up.wait(), self._stderr())
+        assert self._up.returncode is not None
+        return self._up.returncode
+
+    def children(self, name: str) -> list[int]:
+        """The process ids below us whose command line holds a word."""
+        found = []
+        for pid in descendants(self.pid):
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if name in line:
+                found.append(pid)
+        return found
+
+    def kill(self, name: str) -> int:
+        """kill -9; how many that were."""
+        pids = self.children(name)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+    async def kill_everything(self) -> None:
+        """kill -9 of every process of the platform at once."""
+        assert self._up is not None
+        for pid in [*descendants(self.pid), self.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        async with asyncio.timeout(WAIT):
+            await self._up.wait()
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        """A command of the CLI: exit code, standard output, standard error."""
+        command = await asyncio.create_subprocess_exec(
+            BACKCHANNEL,
+            *words,
+            *("--data", str(self.data)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(WAIT):
+            out, err = await command.communicate()
+        assert command.returncode is not None
+        return command.returncode, out.decode(), err.decode()
+
+    async def json(self, *words: str) -> Any:
+        code, out, err = await self.run(*words, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    async def token(self, agent: str, *more: str) -> str:
+        code, out, err = await self.run("token", "create", agent, *more)
+        assert code == 0, err
+        return out.strip()
+
+    async def agent(self, name: str, **hello: Any) -> Raw:
+        """A connected agent that has been welcomed and is live."""
+        raw = await Raw.open(self.ws, await self.token(name))
+        await raw.hello(**hello)
+        return raw
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    found = [int(child) for child in children]
+    return [below for child in found for below in (child, *descendants(child))]
+
+
+class Raw:
+    """A client that sends frames and keeps what comes, in order."""
+
+    def __init__(self, socket: ClientConnection, token: str) -> None:
+        self.socket = socket
+        self.token = token
+        self.welcome: Frame = {}
+        self.frames: list[Frame] = []
+        self._unfound: list[Frame] = []
+
+    @classmethod
+    async def open(cls, url: str, token: str, **headers: str) -> Raw:
+        socket = await connect(
+            url,
+            additional_headers={"X-Memory-Auth": token, **headers},
+            max_size=None,
+            compression=None,
+            ping_interval=None,
+            open_timeout=WAIT,
+        )
+        return cls(socket, token)
+
+    async def hello(self, **fields: Any) -> Frame:
+        await self.send_raw({"type": "hello", **fields})
+        self.welcome = await self.until("welcome")
+        await self.until("live")
+        return self.welcome
+
+    async def send_raw(self, frame: Any) -> None:
+        await self.socket.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
+
+    async def send(self, kind: str, **fields: Any) -> Frame:
+        """Send a message; what was sent."""
+        frame = content(kind, **fields)
+        await self.send_raw(frame)
+        return frame
+
+    async def ask(self, kind: str, **fields: Any) -> Frame:
+        """Send, and wait for the frame at the door: accepted, duplicate_ack or error."""
+        sent = await self.send(kind, **fields)
+        return await self.answer_to(sent["message_id"])
+
+    async def answer_to(self, message_id: str) -> Frame:
+        """What the door said of a message."""
+
+        def wanted(frame: Frame) -> bool:
+            match frame["type"]:
+                case "accepted" | "error":
+                    return bool(frame["in_reply_to"] == message_id)
+                case "duplicate_ack":
+                    return bool(frame["original_message_id"] == message_id)
+            return False
+
+        return await self.find(wanted)
+
+    async def result(self, kind: str, **fields: Any) -> Frame:
+        """Send a command or a query, and wait for its result."""
+        sent = await self.send(kind, **fields)
+        return await self.find(
+            lambda frame: frame["type"] in ("result", "error") and frame["in_reply_to"] == sent["message_id"]
+        )
+
+    async def until(self, kind: str) -> Frame:
+        return await self.find(lambda frame: frame["type"] == kind)
+
+    async def find(self, wanted: Callable[[Frame], bool]) -> Frame:
+        """The first frame or event that is wanted and has not been found before; waits for it."""
+        async with asyncio.timeout(WAIT):
+            while True:
+                for frame in self._unfound:
+                    if wanted(frame):
+                        self._unfound.remove(frame)
+                        return frame
+                known = len(self.frames)
+                self._keep(json.loads(await self.socket.recv()))
+                self._unfound.extend(self.frames[known:])
+
+    def _keep(self, frame: Frame) -> None:
+        if frame["type"] in ("catch_up", "batch"):
+            self.frames.extend(frame["events"])
+        else:
+            self.frames.append(frame)
+
+    def events(self, kind: str) -> list[Frame]:
+        """Every event of a kind that has come so far."""
+        return [frame for frame in self.frames if frame["type"] == kind and "cursor" in frame]
+
+    async def closed(self) -> int:
+        """Wait for the end; the close code."""
+        async with asyncio.timeout(WAIT):
+            await self.drain()
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+    async def drain(self) -> None:
+        """Keep what still comes until the connection ends."""
+        async for frame in self.socket:
+            self._keep(json.loads(frame))
+
+    async def settled(self) -> None:
+        """Everything that lay in the log before this call has come, if it was for us."""
+        sent = await self.send("memory_update", context_id="main", exchange={"content": "marker"})
+        await self.find(lambda frame: frame.get("message_id") == sent["message_id"] and "cursor" in frame)
+
+    async def close(self) -> None:
+        await self.socket.close()
