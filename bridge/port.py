@@ -17,9 +17,9 @@ from websockets.http11 import Request, Response
 
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Goodbye
-from bridge.doorstep import Arrival, Departure
 from bridge.config import Config
 from bridge.crowd import Crowd, Ticket
+from bridge.doorstep import Arrival, Departure
 from bridge.heartbeat import Heartbeat
 from bridge.host import Site
 from bridge.http_connection import App, HttpConnection, HttpSide
@@ -36,6 +36,7 @@ QUIET.setLevel(logging.ERROR)
 PATH = "/ws"
 WANTS_WEBSOCKET = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket[ \t]*\r?\n", re.IGNORECASE)
 RETRY_AFTER = 1
+ABORT_SECONDS = 0.5
 LINES_PER_TICK = 50
 TOO_LARGE = (RequestLineTooLong, HeaderLineTooLong, TooManyHeaders)
 EXTRA = {
@@ -82,12 +83,18 @@ class Port:
             lambda: Arrival(self), sock=sock, backlog=self.config.backlog
         )
 
-    async def close(self, reason: str, seconds: float) -> None:
-        """Accept nothing more, say goodbye to everybody, and be rid of them within ``seconds``."""
+    def hush(self) -> None:
+        """Accept nobody and read nothing more, so that what was read can still be answered."""
         self._site.closing = True
-        self._heartbeat.stop()
         if self._server is not None:
             self._server.close()
+        for wire in self.room.wires:
+            wire.hush()
+
+    async def close(self, reason: str, seconds: float) -> None:
+        """Say goodbye to everybody, and be rid of them within ``seconds``."""
+        self.hush()
+        self._heartbeat.stop()
         self._say_goodbye(reason)
         self._http.close()
         for one in list(self.passing):
@@ -96,7 +103,7 @@ class Port:
         self._http.abort()
         for wire in list(self.room.wires):
             wire.abort()
-        await self._emptied(1.0)
+        await self._emptied(ABORT_SECONDS)
 
     def _say_goodbye(self, reason: str) -> None:
         # Few clients may all come back at once; many are spread, so that the next process survives it.

@@ -47,17 +47,29 @@ class Head(Protocol):
     def get_all(self, name: str) -> list[str]: ...
 
 
-class Keyring:
-    """Believes tokens, and remembers for a while which ones it believed."""
+class WrongGroup(tokens.BadToken):
+    """The token is good, but for a group that is not served here."""
 
-    def __init__(self, key: bytes, clock: Callable[[], float], *, most: int = MOST_VERIFIED) -> None:
+
+class Keyring:
+    """Believes tokens, and remembers for a while which ones it believed.
+
+    Args:
+        clock: seconds since 1970, UTC.
+        groups: whom this bridge serves; a token for another group is a bad one.
+    """
+
+    def __init__(
+        self, key: bytes, clock: Callable[[], float], groups: Iterable[str], *, most: int = MOST_VERIFIED
+    ) -> None:
         self._key = key
         self._clock = clock
+        self._groups = frozenset(groups)
         self._most = most
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
     def verify(self, token: str) -> Claims:
-        """What the token says. Raises Expired or BadToken, with a message for the log."""
+        """What the token says. Raises Expired or BadToken, with a message that is for the log only."""
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
         known = self._verified.get(digest)
         if known is not None and known.exp > self._clock():
@@ -65,9 +77,15 @@ class Keyring:
             return known
         self._verified.pop(digest, None)
         claims = tokens.verify(token, self._key, self._clock())
+        self._check_group(claims)
         if claims.nonce is None:  # a token for one connection is looked at each time
             self._remember(digest, claims)
         return claims
+
+    def _check_group(self, claims: Claims) -> None:
+        group = claims.collaboration_group
+        if group not in self._groups:
+            raise WrongGroup(f"The token of {claims.sub!r} is for the group {group!r}, not served here.")
 
     def _remember(self, digest: bytes, claims: Claims) -> None:
         self._verified[digest] = claims
@@ -76,17 +94,15 @@ class Keyring:
 
 
 class Gate:
-    """Decides by Origin, token and group.
+    """Decides by Origin and token.
 
     Args:
         origins: web pages that may connect.
-        groups: whom this bridge serves; a token for another group is a bad one.
     """
 
-    def __init__(self, keyring: Keyring, origins: Iterable[str], groups: Sequence[str]) -> None:
+    def __init__(self, keyring: Keyring, origins: Iterable[str]) -> None:
         self._keyring = keyring
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
-        self._groups = frozenset(groups)
 
     def admit(self, head: Head) -> Claims | None:
         """Claims for a WebSocket; None for an allowed page that will send its token in ``hello``.
@@ -106,8 +122,12 @@ class Gate:
         return self._believe(_only(_offered(head)))
 
     def believe(self, token: str) -> Claims:
-        """Claims for a token that came in ``hello`` or ``renew``. Raises TurnedAway."""
-        return self._believe(token)
+        """Claims for a token that came in a frame. Raises TurnedAway; why is in the log."""
+        try:
+            return self._believe(token)
+        except TurnedAway as refusal:
+            log.warning("turned_away", reason=refusal.reason, detail=refusal.detail)
+            raise
 
     def _check_origin(self, head: Head) -> bool:
         origins = head.get_all("Origin")
@@ -119,14 +139,9 @@ class Gate:
         if token is None:
             raise TurnedAway(401, "no_token", NEUTRAL)
         try:
-            claims = self._keyring.verify(token)
+            return self._keyring.verify(token)
         except BackchannelError as error:
-            reason = "expired" if isinstance(error, Expired) else "bad_token"
-            raise TurnedAway(401, reason, NEUTRAL, detail=error.message) from None
-        if claims.collaboration_group not in self._groups:
-            detail = f"{claims.sub} is of the group {claims.collaboration_group}, which is not served here."
-            raise TurnedAway(401, "wrong_group", NEUTRAL, detail=detail)
-        return claims
+            raise TurnedAway(401, _reason(error), NEUTRAL, detail=error.message) from None
 
 
 class Handshake(ServerProtocol):
@@ -161,6 +176,15 @@ def _from_subprotocols(value: str) -> list[str]:
     except InvalidHeader as error:
         raise TurnedAway(400, "bad_handshake", "The offered subprotocols cannot be read.") from error
     return [name.removeprefix(BEARER_SUBPROTOCOL) for name in offered if name.startswith(BEARER_SUBPROTOCOL)]
+
+
+def _reason(error: BackchannelError) -> str:
+    match error:
+        case Expired():
+            return "expired"
+        case WrongGroup():
+            return "wrong_group"
+    return "bad_token"
 
 
 def _only(found: list[str]) -> str | None:

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from websockets.frames import BINARY, CONT, PING, PONG, TEXT, Frame
+from websockets.frames import DATA_OPCODES, PING, PONG, Frame
 from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, ErrorFrame
 from bridge.crowd import Ticket
+from bridge.fragments import Fragments
 from bridge.framing import frame
 from bridge.room import NOBODY, Peer, Room
 
@@ -45,10 +46,11 @@ class Wire(asyncio.Protocol):
         "_deaf",
         "_dirty",
         "_ended",
+        "_fragments",
         "_heard",
+        "_hushed",
         "_later",
         "_out",
-        "_partial",
         "_pong",
         "_protocol",
         "_question",
@@ -58,7 +60,6 @@ class Wire(asyncio.Protocol):
         "_ticket",
         "_timer",
         "_transport",
-        "_whole_is_text",
         "connection_id",
         "paused",
         "peer",
@@ -91,8 +92,8 @@ class Wire(asyncio.Protocol):
         self._pong: bytes | None = None  # the answer to the latest ping, kept while congested
         self._later: list[Event] = []  # arrived while the owner does not want to read
         self._deaf = False
-        self._partial: bytearray | None = None
-        self._whole_is_text = True
+        self._hushed = False
+        self._fragments = Fragments()
         self._closing = False
         self._ended = False  # nothing will be written any more
         self._code: int | None = None
@@ -168,14 +169,24 @@ class Wire(asyncio.Protocol):
             self._transport.write_eof()
 
     def _write(self) -> None:
-        out, metrics = self._out, self._room.metrics
-        metrics.sent.inc(len(out))
-        metrics.sent_bytes.inc(self._queued)
-        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out, size, room = self._out, self._queued, self._room
+        room.metrics.sent.inc(len(out))
+        room.metrics.sent_bytes.inc(size)
         self._queued = 0
         self._out = []
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self.paused or size > room.config.high_water:
+            self._after_much()
+
+    def _after_much(self) -> None:
         if self._transport.get_write_buffer_size() > self._room.config.overflow:
             self.abort(CloseCode.TOO_SLOW)
+        elif not self.paused:
+            # The kernel took it all at once: whoever saw `waiting` grow and waits is told here.
+            self._room.loop.call_soon(self._tell_writable)
+
+    def _tell_writable(self) -> None:
+        self._tell(self.peer.writable)
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -185,7 +196,7 @@ class Wire(asyncio.Protocol):
         if self._pong is not None and not self._closing:
             self._put(self._pong)
         self._pong = None
-        self._tell(self.peer.writable)
+        self._tell_writable()
 
     # ---- in
 
@@ -195,8 +206,13 @@ class Wire(asyncio.Protocol):
             self._deaf = True
             self._transport.pause_reading()
 
+    def hush(self) -> None:
+        """Read nothing more, whatever the owner wants: the bridge is about to close."""
+        self.pause_reading()
+        self._hushed = True
+
     def resume_reading(self) -> None:
-        if not self._deaf:
+        if not self._deaf or (self._hushed and not self._closing):
             return
         self._deaf = False
         if self._transport.is_closing():
@@ -237,31 +253,19 @@ class Wire(asyncio.Protocol):
                 self._take_frame(event)
 
     def _take_frame(self, event: Frame) -> None:
-        opcode = event.opcode
-        if opcode is TEXT or opcode is BINARY:
-            self._whole_is_text = opcode is TEXT
-            if event.fin:
-                self._take_message(bytes(event.data))
-            else:
-                self._partial = bytearray(event.data)
-        elif opcode is CONT and self._partial is not None:
-            self._take_continuation(event, self._partial)
-        elif opcode is PONG:
+        if event.opcode in DATA_OPCODES:
+            body = self._fragments.join(event)
+            if body is not None:
+                self._take_message(body)
+        elif event.opcode is PONG:
             self._take_pong(bytes(event.data))
-
-    def _take_continuation(self, event: Frame, partial: bytearray) -> None:
-        # Joined as it comes: empty fragments, of which the protocol allows any number, take no room.
-        partial += event.data
-        if event.fin:
-            self._partial = None
-            self._take_message(bytes(partial))
 
     def _take_message(self, body: bytes) -> None:
         metrics = self._room.metrics
         metrics.received.inc()
         metrics.received_bytes.inc(len(body))
         metrics.size.observe(len(body))
-        if not self._whole_is_text:
+        if not self._fragments.is_text:
             self._refuse_binary()
         elif not body.isascii() and not _is_utf8(body):
             self._fail(NOT_UTF8, "The text is not UTF-8.")
@@ -312,9 +316,10 @@ class Wire(asyncio.Protocol):
         self._take_answers()
 
     def abort(self, code: int = ABNORMAL) -> None:
-        """Drop the connection now; ``code`` is what the owner is told."""
-        self._closing = True
-        self._code = self._code or code
+        """Drop the connection now; ``code`` is what the owner is told, unless a close had begun."""
+        if not self._closing:
+            self._closing = True
+            self._code = code
         self._transport.abort()
 
     def _fail(self, code: int, reason: str) -> None:
