@@ -13,7 +13,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 node_modules := tests/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format types contracts generated tree interop campaign check requirements clean
+.PHONY: help up test lint format types contracts generated reference tree interop campaign check requirements clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS='	' read -r name about; do printf '  make %-13s %s\n' "$$name" "$$about"; done
@@ -42,8 +42,12 @@ contracts: $(VENV)/.ready-dev ## Who may import whom
 tree: $(VENV)/.ready-dev ## Write the tree in ARCHITECTURE.md anew from the modules' captions
 	@$(bin)/python docs/tree.py
 
+reference: $(VENV)/.ready-dev ## Write the generated pages of docs/reference anew from the code
+	@$(bin)/python docs/reference.py
+
 generated: $(VENV)/.ready-dev ## Fail if a generated file is stale
 	@$(bin)/python docs/tree.py --check
+	@$(bin)/python docs/reference.py --check
 
 interop: ## Install what the Node.js interop tests need, if node and npm are here
 	@if command -v node >/dev/null && command -v npm >/dev/null; then $(MAKE) --no-print-directory $(node_modules); \
