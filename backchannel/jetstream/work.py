@@ -1,0 +1,240 @@
+"""Taking work from a stream: a durable consumer with explicit acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import pydantic_core
+import structlog
+
+from backchannel.errors import BackchannelError, NotFound, Unavailable
+from backchannel.jetstream.answer import api
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.delivery import numbers_of, record_of
+from backchannel.jetstream.head import status_of, status_text
+from backchannel.jetstream.record import Record
+
+log = structlog.get_logger()
+
+ACK_WAIT = 5.0
+STILL_WORKING = 2.0
+EXPIRES = 10.0
+HEARTBEAT = 1.0
+SILENCE = 3.0
+CONFIRM = 2.0
+DEADLINE = 15.0
+PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+
+
+class Delivery:
+    """One message to be worked on, for the `attempt`-th time (from 1). Say one of the final words on it.
+
+    Until then the server is told every two seconds that it is being worked on.
+    """
+
+    def __init__(self, connection: Connection, record: Record, attempt: int, reply: str) -> None:
+        self.record = record
+        self.attempt = attempt
+        self._connection = connection
+        self._reply = reply
+        self._beat: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._still_working())
+
+    async def settle(self) -> None:
+        """It is done. Confirmed by the server; if that fails it comes again: doing it must hold twice."""
+        await self._finish(b"+ACK")
+
+    async def retry(self, delay: float) -> None:
+        """It comes again after `delay` seconds."""
+        await self._finish(b"-NAK " + pydantic_core.to_json({"delay": int(delay * 1e9)}))
+
+    async def discard(self, reason: str) -> None:
+        """It never comes again, although it was not done."""
+        await self._finish(b"+TERM " + reason.encode())
+
+    async def still_working(self) -> None:
+        """Put off the moment at which the server gives it to somebody else. Done by itself, too."""
+        await self._connection.send(self._reply, b"+WPI")
+
+    async def _finish(self, word: bytes) -> None:
+        self.let_go()
+        clock = asyncio.get_running_loop().time
+        end = clock() + DEADLINE
+        while clock() < end:
+            try:
+                await self._connection.request(self._reply, word, timeout=CONFIRM)
+                return
+            except Unavailable:
+                await asyncio.sleep(PAUSE)
+        log.warning("settlement_unconfirmed", sequence=self.record.sequence)
+
+    def let_go(self) -> None:
+        """Say nothing more about it; after a while it comes again."""
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    async def _still_working(self) -> None:
+        while True:
+            await asyncio.sleep(STILL_WORKING)
+            try:
+                await self.still_working()
+            except Unavailable as error:
+                log.debug("still_working_unsaid", error=error.message)
+
+
+class Work:
+    """A durable consumer that any number of processes may share. Make it with `open`."""
+
+    def __init__(self, connection: Connection, stream: str, name: str, config: dict[str, Any]) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._name = name
+        self._config = config
+        self._numbers = itertools.count(1)
+        self._ready: deque[Delivery] = deque()  # never more than there are pulls of one message each
+        self._statuses: dict[bytes, bytes] = {}
+        self._heard = asyncio.Event()
+        self._inbox = connection.fresh_inbox()
+        self._subscription = connection.listen(f"{self._inbox}.*", self._arrived)
+        connection.on_change(self._changed)
+
+    @classmethod
+    async def open(
+        cls,
+        connection: Connection,
+        stream: str,
+        name: str,
+        filters: Sequence[str],
+        *,
+        max_ack_pending: int,
+        ack_wait: float = ACK_WAIT,
+    ) -> Work:
+        """Create the consumer, or bring it up to date; several may do so at once.
+
+        Raises:
+            NotFound: there is no such stream.
+            Unavailable: no answer.
+        """
+        config: dict[str, Any] = {
+            "durable_name": name,
+            "name": name,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": int(ack_wait * 1e9),
+            "max_deliver": -1,
+            "max_ack_pending": max_ack_pending,
+            "max_waiting": 128,
+            "filter_subjects": list(filters),
+        }
+        work = cls(connection, stream, name, config)
+        try:
+            await work._create()
+        except BaseException:
+            await work.close()
+            raise
+        return work
+
+    async def take(self) -> Delivery:
+        """The next message; waits for it as long as it takes, through outages."""
+        pause = PAUSE
+        while not self._ready:
+            try:
+                await self._ask()
+                pause = PAUSE
+            except NotFound:
+                await self._restore()
+            except BackchannelError as error:
+                log.warning("work_interrupted", consumer=self._name, error=error.message)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        return self._ready.popleft()
+
+    async def close(self) -> None:
+        """What was taken and not settled comes again, to whoever asks."""
+        self._connection.forget_change(self._changed)
+        self._subscription.close()
+        while self._ready:
+            self._ready.popleft().let_go()
+
+    async def _create(self) -> None:
+        await api(
+            self._connection,
+            f"CONSUMER.CREATE.{self._stream}.{self._name}",
+            {"stream_name": self._stream, "config": self._config},
+        )
+
+    async def _restore(self) -> None:
+        try:
+            await self._create()
+        except BackchannelError as error:
+            log.warning("consumer_missing", consumer=self._name, error=error.message)
+            await asyncio.sleep(LONGEST_PAUSE)
+
+    async def _ask(self) -> None:
+        """One pull for one message. Returns when something is ready, or when there was nothing for a while.
+
+        Raises:
+            NotFound: the consumer is gone.
+            Unavailable: the server is.
+        """
+        await self._connection.wait_up(SILENCE)
+        number = b"%d" % next(self._numbers)
+        wanted = {"batch": 1, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+        self._connection.emit(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
+            pydantic_core.to_json(wanted),
+            reply=f"{self._inbox}.{number.decode()}",
+        )
+        try:
+            while not self._ready and number not in self._statuses:
+                await self._next_word()
+        finally:
+            status = self._statuses.get(number)
+            self._statuses.clear()
+        if not self._ready and status is not None:
+            _judge(status)
+
+    async def _next_word(self) -> None:
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(SILENCE):
+                await self._heard.wait()
+        except TimeoutError:
+            raise Unavailable("The server has gone quiet.") from None
+        if not self._connection.up and not self._ready:
+            raise Unavailable("The connection to NATS was lost.")
+
+    def _arrived(self, subject: bytes, reply: bytes, head: bytes, payload: bytes) -> None:
+        numbers = numbers_of(reply)
+        if numbers is not None:
+            record = record_of(numbers, subject, head, payload)
+            self._ready.append(Delivery(self._connection, record, numbers.attempt, reply.decode()))
+        elif status_of(head) != 100:
+            self._statuses[subject.rpartition(b".")[2]] = head
+        self._heard.set()
+
+    def _changed(self, up: bool) -> None:
+        self._heard.set()
+
+
+def _judge(head: bytes) -> None:
+    """What a status that ended a pull means.
+
+    Raises:
+        NotFound: the consumer is gone.
+        Unavailable: the server cannot say.
+    """
+    match status_of(head), status_text(head):
+        case ((404 | 408), _):
+            return
+        case 503, _:
+            raise NotFound("Nobody answers for the consumer.")
+        case 409, text if "Deleted" in text:
+            raise NotFound(f"The consumer is gone ({text}).")
+        case status, text:
+            raise Unavailable(f"The consumer answered {status} {text}.")

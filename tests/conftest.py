@@ -1,0 +1,28 @@
+"""What every test may ask for: a nats-server of its own, and a connection to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.embedded import Server
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A running nats-server on a free port that no other test sees. `nats_server.address()` logs in."""
+    server = Server(tmp_path / "nats")
+    await server.start()
+    yield server
+    server.kill()
+    await server.wait()
+
+
+@pytest.fixture
+async def connection(nats_server: Server) -> AsyncIterator[Connection]:
+    """The platform's connection to `nats_server`."""
+    async with await Connection.open(nats_server.address(), name="test") as opened:
+        yield opened
