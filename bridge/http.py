@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -67,7 +66,7 @@ class Pages:
         self._gate = gate
         self._opened = time.monotonic()
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         routes = [
             Route("/", self.root),
             Route("/health", self.health),
@@ -78,16 +77,18 @@ class Pages:
             Route("/store", self.store, methods=["POST"]),
             Route("/ws", self.not_a_handshake),
         ]
-        return Starlette(
+        found = Starlette(
             routes=routes,
-            middleware=[Middleware(SecurityHeaders)],
             exception_handlers={
                 HTTPException: _told_by_framework,
                 BackchannelError: _told_by_rule,
                 TurnedAway: self._told_by_gate,
                 ClientDisconnect: _told_to_nobody,
+                Exception: _told_by_accident,
             },
         )
+        found.router.redirect_slashes = False
+        return SecurityHeaders(found)
 
     async def root(self, request: Request) -> Response:
         return HTMLResponse(PAGE)
@@ -152,7 +153,8 @@ class Pages:
             "turned_away", reason=error.reason, status=error.status, remote=remote, detail=error.detail
         )
         headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
-        return _json(_refusal("forbidden", error.message), error.status, headers)
+        code = "forbidden" if error.status in (401, 403) else "bad_request"
+        return _json(_refusal(code, error.message), error.status, headers)
 
 
 class SecurityHeaders:
@@ -207,6 +209,11 @@ async def _told_by_rule(request: Request, error: Exception) -> Response:
     if status >= 500:
         log.warning("not_stored", code=error.code, message=error.message)
     return _json(_refusal(error.code, error.message, error.field), status, headers)
+
+
+async def _told_by_accident(request: Request, error: Exception) -> Response:
+    # The server logs the traceback.
+    return _json(_refusal("internal", "The bridge made a mistake; nothing is known to be stored."), 500)
 
 
 async def _told_to_nobody(request: Request, error: Exception) -> Response:

@@ -80,7 +80,8 @@ class HttpConnection(H11Protocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that has said everything may close its half and still be answered."""
-        unanswered = self.cycle is not None and not self.cycle.response_complete
+        cycle = self.cycle
+        unanswered = cycle is not None and not cycle.more_body and not cycle.response_complete
         if unanswered:
             self.cycle.keep_alive = False
         return unanswered

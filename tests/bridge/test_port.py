@@ -58,7 +58,7 @@ async def test_who_does_not_finish_its_head_is_cut_off_at_the_deadline(opened: O
 
 
 async def test_two_hundred_silent_sockets_hold_nobody_up_and_are_gone_at_the_deadline(opened: Opener) -> None:
-    bridge = await opened(head_seconds=1.0)
+    bridge = await opened(head_seconds=2.0)
     silent = [await bridge.dial() for _ in range(200)]
     async with bridge.client() as client:
         await client.send("hello")
