@@ -14,7 +14,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Publisher
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.message import rfc3339
-from cli.door import reach
+from cli.reach import reach
 
 BUCKET = "BC_agents"
 PATIENCE = 2.0

@@ -6,25 +6,26 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import structlog
 
+from backchannel.client.ask import ask_once
 from backchannel.errors import BY_CODE, Internal
-from backchannel.home import Home, NotRunning, Platform, Settings
-from backchannel.jetstream.address import Address
+from backchannel.home import Home, Platform, Settings
 from backchannel.jetstream.connection import Connection
 from backchannel.protocol.subject import service_subject
 from cli.failure import Failure
+from cli.health import ws_of
 from cli.option import Duration, Name, data_option
+from cli.reach import hush, reach, running
 
 CALLER = "operator"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-Ask = Callable[..., Any]
+Ask = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,7 @@ class Where:
         settings = self.settings
         if not isinstance(settings, Home):
             raise Failure("This needs the data folder of a platform.", code="usage", hint="give --data DIR")
-        if not settings.serving():
-            raise NotRunning(
-                f"No platform runs in {settings.path}. Start one with: backchannel up --data {settings.path}"
-            )
-        return settings.platform()
+        return running(settings)
 
     def groups(self) -> tuple[str, ...]:
         """The group asked for; without one, all that the platform serves."""
@@ -93,12 +90,7 @@ class Door:
 
     async def ask(self, query: str, **params: Any) -> dict[str, Any]:
         """The fields of the answer. Raises the error that the platform answered, or Unavailable."""
-        given = {name: value for name, value in params.items() if value is not None}
-        answer: dict[str, Any] = await self._ask(query, given)
-        if answer.get("status") == "success":
-            return answer
-        kind = BY_CODE.get(str(answer.get("code")), Internal)
-        raise kind(str(answer.get("message") or "The platform refused and did not say why."))
+        return await self._ask(query, {name: value for name, value in params.items() if value is not None})
 
 
 @contextlib.asynccontextmanager
@@ -117,30 +109,14 @@ async def operator(where: Where) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-async def reach(settings: Settings, *, wait: float) -> Connection:
-    """Connect as operator to where the settings say. Raises NotRunning, Unavailable."""
-    hush()
-    if isinstance(settings, Home):
-        if not settings.serving():
-            raise NotRunning(
-                f"No platform runs in {settings.path}. Start one with: backchannel up --data {settings.path}"
-            )
-        url = settings.platform().nats
-    else:
-        url = settings.runtime().nats
-    user, password = settings.nats_login("operator")
-    return await Connection.open(Address(url, user, password), name="cli", wait=wait)
-
-
 @contextlib.asynccontextmanager
 async def doors(where: Where) -> AsyncIterator[list[Door]]:
-    """A door to each group that the command is about."""
+    """A door to each group that the command is about; over a bridge, to the group of the token."""
     if where.url:
-        async with _over_websocket(where) as door:
-            yield [door]
+        yield [Door(_over_bridge(where.url, read_token(where), where.timeout), where.group or "main")]
         return
     async with operator(where) as connection:
-        yield [Door(_over_nats(connection, group, where.timeout), group) for group in where.groups()]
+        yield [Door(over_nats(connection, group, where.timeout), group) for group in where.groups()]
 
 
 @contextlib.asynccontextmanager
@@ -150,8 +126,10 @@ async def door(where: Where) -> AsyncIterator[Door]:
         yield found[0]
 
 
-def _over_nats(connection: Connection, group: str, timeout: float) -> Ask:
-    async def ask(query: str, params: dict[str, Any]) -> dict[str, Any]:
+def over_nats(connection: Connection, group: str, timeout: float) -> Ask:
+    """Ask the handlers of a group as operator."""
+
+    async def ask(query: str, params: Mapping[str, Any]) -> dict[str, Any]:
         reply = await connection.request(
             service_subject(group, "query", query),
             json.dumps(params).encode(),
@@ -159,16 +137,17 @@ def _over_nats(connection: Connection, group: str, timeout: float) -> Ask:
             timeout=timeout,
         )
         answer: dict[str, Any] = json.loads(reply.payload)
-        return answer
+        if answer.pop("status", None) == "success":
+            return answer
+        kind = BY_CODE.get(str(answer.get("code")), Internal)
+        raise kind(str(answer.get("message") or "The platform refused and did not say why."))
 
     return ask
 
 
-@contextlib.asynccontextmanager
-async def _over_websocket(where: Where) -> AsyncIterator[Door]:
-    read_token(where)
-    raise Failure("Asking over --url is not possible yet.")
-    yield
+def _over_bridge(url: str, token: str, timeout: float) -> Ask:
+    hush()
+    return lambda query, params: ask_once(ws_of(url), token, query, params, timeout=timeout)
 
 
 def read_token(where: Where) -> str:
@@ -187,8 +166,3 @@ def read_token(where: Where) -> str:
         code="usage",
         hint="make one with `backchannel token create`, then give --token-file or set BACKCHANNEL_TOKEN",
     )
-
-
-def hush() -> None:
-    """The library's log is for servers; stdout of a command belongs to its result."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))

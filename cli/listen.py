@@ -8,7 +8,7 @@ import socket
 
 from cli.failure import Failure
 
-BACKLOG = 1024
+BACKLOG = 4096
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import BinaryIO
+
+import structlog
 
 LIMIT = 10 * 1024 * 1024
 KEPT = 3
@@ -46,6 +50,32 @@ class Log:
                 older.replace(self.path.with_name(f"{self.path.name}.{number + 1}"))
         self.path.replace(self.path.with_name(f"{self.path.name}.1"))
         self._file = self._open()
+
+
+class Journal:
+    """What `up` itself has to tell, and what the libraries below it log: JSON lines in a log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso"),
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            logger_factory=lambda *_: structlog.WriteLogger(self),  # type: ignore[arg-type]
+        )
+
+    def write(self, text: str) -> None:
+        """A logger must not end what it reports on: a full disk costs the line, nothing else."""
+        with contextlib.suppress(OSError):
+            for line in filter(None, text.split("\n")):
+                self._log.write(line.encode())
+
+    def flush(self) -> None:
+        """Every line is written at once."""
 
 
 class Lines:

@@ -52,7 +52,9 @@ def _folder(path: Path) -> Finding:
     if path.is_dir():
         if os.access(path, os.W_OK | os.X_OK):
             return good("data folder", f"{path} can be written")
-        return bad("data folder", f"{path} cannot be written", f"chmod u+rwx {path}, or choose another with --data")
+        return bad(
+            "data folder", f"{path} cannot be written", f"chmod u+rwx {path}, or choose another with --data"
+        )
     if path.exists():
         return bad("data folder", f"{path} is not a folder", "choose another with --data DIR")
     parent = next(above for above in path.parents if above.exists())
@@ -80,5 +82,7 @@ def _port(number: int) -> Finding:
             probe.bind(("127.0.0.1", number))
         except OSError as problem:
             flag = "--port" if number == USUAL_PORTS[0] else "--nats-port"
-            return bad("port", f"{number} is not free ({problem.strerror})", f"start with {flag} 0 for any free one")
+            return bad(
+                "port", f"{number} is not free ({problem.strerror})", f"start with {flag} 0 for any free one"
+            )
     return good("port", f"{number} is free")

@@ -8,10 +8,11 @@ from typing import Any
 from backchannel.errors import BackchannelError
 from backchannel.home import Home, Platform
 from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.topology import provision
-from cli.door import Where, door_over, reach
+from cli.door import Where, over_nats
 from cli.finding import Finding, bad, good, skipped
+from cli.furnish import faults
 from cli.health import ask_health
+from cli.reach import reach
 
 CLOCKS_APART = 5.0
 PATIENCE = 5.0
@@ -23,11 +24,18 @@ async def check_running(where: Where, home: Home) -> list[Finding]:
         platform = home.platform()
     except BackchannelError as problem:
         if not home.serving():
-            return [skipped("platform", f"none runs in {home.path}; start it with: backchannel up --data {home.path}")]
+            return [
+                skipped(
+                    "platform", f"none runs in {home.path}; start it with: backchannel up --data {home.path}"
+                )
+            ]
         return [bad("platform", problem.message, "wait until it has started, or look into its logs")]
     if not home.serving():
         return [bad("platform", "it ended without saying goodbye", f"backchannel up --data {home.path}")]
-    running = good("platform", f"process {platform.pid}, since {platform.started_at}, groups {', '.join(platform.groups)}")
+    running = good(
+        "platform",
+        f"process {platform.pid}, since {platform.started_at}, groups {', '.join(platform.groups)}",
+    )
     return [running, _bridge(platform), *await _behind(home, platform)]
 
 
@@ -53,3 +61,29 @@ async def _behind(home: Home, platform: Platform) -> list[Finding]:
         return found
     finally:
         await connection.close()
+
+
+async def _topology(connection: Connection, platform: Platform) -> Finding:
+    """Whether streams and buckets are as shipped; a look only, nothing is changed."""
+    found = await faults(connection, platform.groups)
+    if not found:
+        return good("streams", "all streams and buckets are as shipped")
+    return bad("streams", "; ".join(found), "backchannel streams apply")
+
+
+async def _handlers(connection: Connection, group: str) -> list[Finding]:
+    ask = over_nats(connection, group, PATIENCE)
+    try:
+        answer = await ask("ping", {})
+    except BackchannelError as problem:
+        return [
+            bad("handlers", f"group {group}: {problem.message}", "see logs/handlers.log in the data folder")
+        ]
+    return [good("handlers", f"group {group} is answered for"), _clock(answer)]
+
+
+def _clock(answer: dict[str, Any]) -> Finding:
+    apart = abs((datetime.fromisoformat(answer["server_time"]) - datetime.now(UTC)).total_seconds())
+    if apart > CLOCKS_APART:
+        return bad("clock", f"it differs by {apart:.1f} s from that of the handlers", "set both by NTP")
+    return good("clock", f"within {CLOCKS_APART:g} s of that of the handlers")

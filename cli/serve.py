@@ -13,23 +13,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from backchannel.jetstream.topology import provision
-
 from backchannel.home import Home, Platform, Runtime
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.protocol.message import rfc3339
 from cli.directory import take_over
 from cli.failure import Failure
+from cli.furnish import furnish
 from cli.greeting import greet
 from cli.listen import listen, reachable
-from cli.log import Log
+from cli.log import Journal, Log
 from cli.server import Foreign, Nats, Own
 from cli.supervise import Child
 from cli.terminal import Terminal
 
 START_PATIENCE = 60.0
-BRIDGE_PATIENCE = 5.0
+BRIDGE_PATIENCE = 5.5
 HANDLERS_PATIENCE = 2.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -50,6 +49,7 @@ class Plan:
 
 async def serve(home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapping[str, str]) -> None:
     """Run the platform until somebody asks it to stop. Failure when it cannot be started."""
+    Journal(Log(home.logs / "up.log"))
     stop = asyncio.Event()
     parts = Parts(home, plan, lock, terminal, env)
     with _signals(stop, parts.kill):
@@ -114,7 +114,7 @@ class Parts:
         user, password = self._home.nats_login("platform")
         connection = await Connection.open(Address(url, user, password), name="up")
         try:
-            await provision(connection, self._plan.groups)
+            await furnish(connection, self._plan.groups)
             await take_over(self._home, connection)
         finally:
             await connection.close()

@@ -16,7 +16,7 @@ from backchannel.jetstream.embedded import Server
 from cli.failure import Failure
 from cli.restart import Backoff, Pacer
 
-STOP_PATIENCE = 2.5
+STOP_PATIENCE = 2.0
 
 
 class Nats(Protocol):

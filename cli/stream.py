@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
-from backchannel.jetstream.topology import provision
 
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Record, StreamFacts, describe, facts_of
 from cli.content import gist
 from cli.door import Where, operator, where_options
+from cli.furnish import furnish
 from cli.group import Group
 from cli.option import Duration
 from cli.reading import before, following, forward, newest
@@ -94,10 +94,10 @@ def view(
 @streams.command()
 @where_options
 @click.option(
-    "--replicas", type=click.IntRange(1, 5), default=1, show_default=True, help="Copies in a cluster."
+    "--replicas", type=click.IntRange(1, 5), help="Copies in a cluster (default: as many as there are, or 1)."
 )
 @click.pass_obj
-def apply(terminal: Terminal, where: Where, replicas: int) -> None:
+def apply(terminal: Terminal, where: Where, replicas: int | None) -> None:
     """Make streams and buckets as they are shipped; what is right already stays as it is."""
     changes = asyncio.run(_apply(where, replicas))
     if terminal.json:
@@ -109,9 +109,9 @@ def apply(terminal: Terminal, where: Where, replicas: int) -> None:
         terminal.say("Everything was as shipped; nothing was changed.")
 
 
-async def _apply(where: Where, replicas: int) -> list[str]:
+async def _apply(where: Where, replicas: int | None) -> list[str]:
     async with operator(where) as connection:
-        return await provision(connection, where.groups(), replicas=replicas)
+        return await furnish(connection, where.groups(), replicas)
 
 
 async def _all(where: Where) -> list[StreamFacts]:

@@ -1,0 +1,42 @@
+"""Streams and buckets as they are shipped: made so, or compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backchannel.errors import NotFound
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.read import describe
+from backchannel.jetstream.topology import differences, provision, wanted_streams
+from backchannel.protocol.subject import COMMANDS
+
+
+async def furnish(connection: Connection, groups: Sequence[str], replicas: int | None = None) -> list[str]:
+    """Create and change what has to be; a sentence for each change.
+
+    Without `replicas` each stream keeps as many copies as the streams there have: a cluster that somebody
+    has set up for three is not taken back to one.
+    """
+    return await provision(connection, groups, replicas=replicas or await _copies(connection))
+
+
+async def faults(connection: Connection, groups: Sequence[str]) -> list[str]:
+    """What is missing or differs; nothing is changed."""
+    found = []
+    for wanted in wanted_streams(groups, await _copies(connection)):
+        name = wanted["name"]
+        try:
+            facts = await describe(connection, name)
+        except NotFound:
+            found.append(f"{name} is missing")
+            continue
+        if differing := differences(facts.config, wanted):
+            found.append(f"{name} differs in {', '.join(differing)}")
+    return found
+
+
+async def _copies(connection: Connection) -> int:
+    try:
+        return int((await describe(connection, COMMANDS)).config.get("num_replicas", 1))
+    except NotFound:
+        return 1

@@ -1,0 +1,33 @@
+"""Finding the platform of the settings, and connecting to it."""
+
+from __future__ import annotations
+
+import logging
+
+import structlog
+
+from backchannel.home import Home, NotRunning, Platform, Settings
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.connection import Connection
+
+
+def running(home: Home) -> Platform:
+    """The platform that serves from a data folder. Raises NotRunning."""
+    if not home.serving():
+        raise NotRunning(
+            f"No platform runs in {home.path}. Start one with: backchannel up --data {home.path}"
+        )
+    return home.platform()
+
+
+async def reach(settings: Settings, *, wait: float) -> Connection:
+    """Connect as operator to where the settings say. Raises NotRunning, Unavailable, Forbidden."""
+    hush()
+    url = running(settings).nats if isinstance(settings, Home) else settings.runtime().nats
+    user, password = settings.nats_login("operator")
+    return await Connection.open(Address(url, user, password), name="cli", wait=wait)
+
+
+def hush() -> None:
+    """The library's log is for servers; stdout of a command belongs to its result."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
