@@ -222,9 +222,9 @@ class Connection:
             await self._acknowledge(link)
 
     async def _acknowledge(self, link: Link) -> None:
-        position = self.mailroom.arrivals.position
-        if position is not None and position != self._session.acknowledged:
-            self._session.acknowledged = position
+        position, moves = self.mailroom.arrivals.position, self.mailroom.arrivals.moves
+        if position is not None and moves != self._session.acknowledged:
+            self._session.acknowledged = moves
             await link.send(Ack(cursor=position).model_dump_json(exclude_defaults=False))
 
     async def _end_starving(self, link: Link) -> None:

@@ -58,7 +58,7 @@ class Mailroom:
             self._pass(cursor, rank)
         elif box.left_out or box.overfull:
             box.left_out = True
-            self.arrivals.leave_out()
+            self.arrivals.leave_out(cursor)
             return
         elif arrival := self.arrivals.came(cursor, rank):
             box.put(Letter(event, arrival, size))
@@ -98,9 +98,9 @@ class Mailroom:
         self.arrivals.restart()
         self.inbox.gap(gap)
 
-    def skipped(self) -> None:
-        """The bridge left something out; it is still in the log and comes again like our own omissions."""
-        self.arrivals.leave_out()
+    def skipped(self, start: str) -> None:
+        """The bridge left out events from `start` on; the log has them, they come like our own omissions."""
+        self.arrivals.leave_out(start)
         for box in self._boxes():
             box.left_out = True
             self._changed(box)

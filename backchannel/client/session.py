@@ -29,14 +29,14 @@ class Session:
 
     Attributes:
         token: what the next resume shows; None when there is none or it is spent.
-        acknowledged: the position last acknowledged on this link.
+        acknowledged: how often the position had moved when it was last acknowledged on this link.
         expiring: set when the token is about to expire.
     """
 
     def __init__(self, mailroom: Mailroom, requests: Requests, on_gap: Callable[[Gap], None]) -> None:
         self.token: str | None = None
         self.welcome: Welcome | None = None
-        self.acknowledged: str | None = None
+        self.acknowledged = 0
         self.expiring = asyncio.Event()
         self._mailroom = mailroom
         self._requests = requests
@@ -51,7 +51,8 @@ class Session:
             LinkLost: the bridge closed instead, or said nothing in time.
             Forbidden: it welcomes somebody else than `name`.
         """
-        self._goodbye = self._error = self.acknowledged = None
+        self._goodbye = self._error = None
+        self.acknowledged = 0
         await link.send(hello.model_dump_json(exclude_none=True))
         try:
             async with asyncio.timeout(WELCOME_WITHIN):
@@ -116,8 +117,8 @@ class Session:
                 self.token = token
             case {"type": "session_expiring"}:
                 self.expiring.set()
-            case {"type": "gap"}:
-                self._mailroom.skipped()
+            case {"type": "gap", "from": str() as start}:
+                self._mailroom.skipped(start)
 
     def _refused(self, error: ErrorFrame) -> None:
         if error.in_reply_to is not None:
