@@ -9,6 +9,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
+from structlog.types import Processor
 
 REDACTED = "[redacted]"
 SECRET_NAMES = re.compile(
@@ -30,7 +31,7 @@ def redact(logger: Any, method: str, entry: MutableMapping[str, Any]) -> Mutable
 
 def configure(level: str = "INFO") -> None:
     """Write what structlog and the standard library log in the same way."""
-    shared = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -51,7 +52,7 @@ def configure(level: str = "INFO") -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of every bad request
 
 
-def _formatter(shared: list[structlog.types.Processor]) -> logging.Formatter:
+def _formatter(shared: list[Processor]) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
