@@ -12,8 +12,8 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from backchannel.client import Agent, MemoryUpdate, Sidebar, SidebarClosed, SidebarMessage, SidebarSpawn
-from backchannel.errors import BackchannelError
+from backchannel.client import Agent, MemoryUpdate, SidebarClosed, SidebarMessage
+from backchannel.errors import BackchannelError, Refused
 
 LOG = Path(__file__).with_name("auth.log")
 FAILED = re.compile(r"Failed password for (?:invalid user )?(\S+) from (\S+)")
@@ -66,28 +66,26 @@ async def watch(me: Agent, lines: list[str]) -> str:
 
 
 async def analyse(me: Agent, lines: list[str]) -> set[str]:
-    """Answer the first sidebar one is brought into. Returns what was seen on the way."""
+    """Answer questions until a sidebar with an answer is merged. Returns what was seen on the way."""
     seen: set[str] = set()
-    inbox = me.inbox()
-    async for message in inbox:
+    answered: set[str] = set()
+    async for message in (inbox := me.inbox()):
         match message:
             case MemoryUpdate(sender_agent_id="watcher"):
                 seen.add("finding")
-            case SidebarSpawn(sidebar_id=str(room), sender_agent_id="watcher"):
-                await answer(me.open_sidebar(room), lines)
-                inbox.acknowledge()  # Leaving the loop is not asking for the next one.
-                return seen | {"question"}
+            case SidebarMessage(sender_agent_id="watcher", sidebar_id=room, topic="address", content=address):
+                try:
+                    await me.open_sidebar(room).say(
+                        "\n".join(aftermath(lines, address)) or "It never got in."
+                    )
+                except Refused:
+                    continue  # A question of an earlier run, whose sidebar has ended.
+                answered.add(room)
+            case SidebarClosed(sidebar_id=room, final_status=status) if room in answered:
+                print(f"analyst: {room} is {status.value}")
+                inbox.acknowledge()  # Leaving the loop is not asking for the next message.
+                return seen | {status.value}
     return seen
-
-
-async def answer(room: Sidebar, lines: list[str]) -> None:
-    async for message in room.messages():
-        match message:
-            case SidebarMessage(sender_agent_id="watcher", content=address):
-                followed = aftermath(lines, address)
-                await room.say("\n".join(followed) or "It never got in.")
-            case SidebarClosed(final_status=status):
-                print(f"analyst: {room.id} is {status.value}")
 
 
 async def main(data: str | None) -> int:
@@ -100,7 +98,7 @@ async def main(data: str | None) -> int:
         kept = [exchange async for exchange in watcher.context("main")]
     merged = [e for e in kept if e["type"] == "sidebar_merge" and e["sidebar_id"] == watching.result()]
     arrived = (
-        answering.result() == {"finding", "question"} and sidebar["status"] == "merged" and len(merged) == 1
+        answering.result() == {"finding", "merged"} and sidebar["status"] == "merged" and len(merged) == 1
     )
     print("everything arrived: the findings are in main" if arrived else "something is missing", flush=True)
     return 0 if arrived else 1
