@@ -37,6 +37,12 @@ def definitions(values: Mapping[str, str]) -> str:
     return "".join(f'{name}: "{value}"\n' for name, value in values.items())
 
 
+def routes(route: str) -> dict[str, str]:
+    """The password between the servers of deploy/docker-compose.cluster.yml, and their addresses with it."""
+    peers = {f"ROUTE_{number}": f"nats-route://route:{route}@nats-{number}:6222" for number in (1, 2, 3)}
+    return {"ROUTE_PASSWORD": route, **peers}
+
+
 def make(folder: Path) -> None:
     """The key that signs tokens, the passwords as nats-server reads them, and the platform's own alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,7 +54,7 @@ def make(folder: Path) -> None:
     logins = {"PLATFORM_PASSWORD": platform, "OPERATOR_PASSWORD": password(), "SYSTEM_PASSWORD": password()}
     write_once(own, platform + "\n")
     write_once(all_of_them, definitions(logins))
-    write_once(folder / "route.conf", definitions({"ROUTE_PASSWORD": password()}))
+    write_once(folder / "route.conf", definitions(routes(password())))
     write_once(folder / "token.key", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() + "\n")
 
 

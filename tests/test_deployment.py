@@ -158,6 +158,22 @@ async def healthy(engine: Machine, port: int) -> None:
                 return
 
 
+async def nats_healthy(engine: Machine, name: str, monitor: int) -> None:
+    """The health check of a NATS service, asked from here instead of by wget in its container."""
+    url = services(engine.path)[name]["healthcheck"]["test"][-1].replace(":8222", f":{monitor}")
+
+    def asked() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    async with asyncio.timeout(PATIENCE):
+        while not await asyncio.to_thread(asked):  # noqa: ASYNC110 - an engine polls as well
+            await asyncio.sleep(0.1)
+
+
 def store(port: int, token: str, content: str) -> dict[str, Any]:
     """One memory update over HTTP, as a service without a WebSocket sends it."""
     message = {
@@ -183,6 +199,7 @@ async def test_the_commands_of_the_compose_file_make_a_working_platform(tmp_path
     async with machine(SINGLE, tmp_path) as engine:
         engine.here |= {"nats://nats:4222": f"nats://127.0.0.1:{nats}", "8002": str(port)}
         await engine.start_nats("nats", nats, monitor, {})
+        await nats_healthy(engine, "nats", monitor)
         await engine.run("topology")
         await engine.start("bridge", environment_of="bridge", command=engine.command("bridge"))
         await engine.start("handlers", environment_of="handlers", command=engine.command("handlers"))
@@ -210,6 +227,8 @@ async def test_a_cluster_of_three_loses_one_server_and_no_message(tmp_path: Path
             }
             replaced["0.0.0.0:6222"] = f"127.0.0.1:{routes[number]}"
             await engine.start_nats(name, clients[number], monitors[number], replaced)
+        for name, monitor in zip(names, monitors, strict=True):
+            await nats_healthy(engine, name, monitor)
         await engine.run("topology")
         await engine.start("bridge", environment_of="bridge", command=engine.command("bridge"))
         await engine.start("handlers", environment_of="handlers", command=engine.command("handlers"))
