@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.build import content
 
@@ -26,6 +28,7 @@ class Platform:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.ws = self.http = self.nats = ""
+        self._agents: list[Raw] = []
         self._up: asyncio.subprocess.Process | None = None
 
     async def start(self, *more: str) -> Self:
@@ -119,9 +122,24 @@ class Platform:
 
     async def agent(self, name: str, **hello: Any) -> Raw:
         """A connected agent that has been welcomed and is live."""
-        raw = await Raw.open(self.ws, await self.token(name))
+        return await self.enter(await self.token(name), **hello)
+
+    async def enter(self, token: str, **hello: Any) -> Raw:
+        """The same with a token one has."""
+        raw = await self.connect(token)
         await raw.hello(**hello)
         return raw
+
+    async def connect(self, token: str, **headers: str) -> Raw:
+        """A connection that has not said hello yet."""
+        raw = await Raw.open(self.ws, token, **headers)
+        self._agents.append(raw)
+        return raw
+
+    async def part(self) -> None:
+        """Close every connection that was opened through us."""
+        agents, self._agents = self._agents, []
+        await asyncio.gather(*(agent.close() for agent in agents), return_exceptions=True)
 
 
 def descendants(pid: int) -> list[int]:
@@ -229,8 +247,9 @@ class Raw:
 
     async def drain(self) -> None:
         """Keep what still comes until the connection ends."""
-        async for frame in self.socket:
-            self._keep(json.loads(frame))
+        with contextlib.suppress(ConnectionClosed):
+            async for frame in self.socket:
+                self._keep(json.loads(frame))
 
     async def settled(self) -> None:
         """Everything that lay in the log before this call has come, if it was for us."""

@@ -188,7 +188,7 @@ async def test_c15_who_is_not_in_a_sidebar_neither_hears_nor_reads_it(platform: 
     assert not [frame for frame in eve.frames if "secret" in str(frame)]
     cursor = eve.welcome["cursor"]
     await eve.close()
-    back = await Raw.open(platform.ws, eve.token)
+    back = await platform.connect(eve.token)
     await back.hello(resume={"cursor": cursor.split(".")[0] + ".0"})
     assert not [frame for frame in back.frames if "secret" in str(frame)]
 
@@ -199,7 +199,7 @@ async def test_c15_access_by_token_opens_a_sidebar_to_read(platform: Platform, t
     await ada.ask("sidebar_message", sidebar_id=made, content="for the auditor")
     claims = tmp_path / "claims.json"
     claims.write_text(f'{{"sidebar_access": ["{made}"]}}')
-    auditor = await Raw.open(platform.ws, await platform.token("c15-auditor", "--claims", str(claims)))
+    auditor = await platform.connect(await platform.token("c15-auditor", "--claims", str(claims)))
     await auditor.hello()
     answer = await auditor.result("query", query="context", params={"context_id": made})
     assert [said["content"] for said in answer["exchanges"]] == ["for the auditor"]

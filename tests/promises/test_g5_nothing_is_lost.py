@@ -34,7 +34,7 @@ async def test_g5_a_thousand_stored_messages_survive_kill_9_of_everything_at_onc
     ids = await stored(ada, 1000)
     await fragile.kill_everything()
     await fragile.start()
-    back = await Raw.open(fragile.ws, ada.token)
+    back = await fragile.connect(ada.token)
     await back.hello(resume={"cursor": cursor})
     assert back.welcome["outcome"] == "resumed"
     assert [told["message_id"] for told in back.events("memory_update")] == ids
@@ -52,7 +52,7 @@ async def test_b2_a_repetition_is_recognised_after_kill_9_of_everything(fragile:
     made = await ada.until("result")
     await fragile.kill_everything()
     await fragile.start()
-    back = await Raw.open(fragile.ws, ada.token)
+    back = await fragile.connect(ada.token)
     await back.hello()
     for frame in frames:
         await back.send_raw(frame)
@@ -70,7 +70,7 @@ async def test_g5_a_sidebar_and_a_waiting_mention_are_there_after_kill_9(fragile
     await ada.ask("mention_route", target_agents=["bob"], message="come back")
     await fragile.kill_everything()
     await fragile.start()
-    back = await Raw.open(fragile.ws, bob.token)
+    back = await fragile.connect(bob.token)
     await back.hello()
     assert [told["message"] for told in back.events("mention_route")] == ["come back"]
     assert [told["content"] for told in back.events("sidebar_message")] == ["are you there?"]
@@ -120,7 +120,7 @@ async def test_d5_a_resume_during_full_speed_writing_has_no_gap_and_no_duplicate
             heard += events
             cursor = events[-1]["cursor"]
             await reader.socket.close()
-            reader = await Raw.open(fragile.ws, reader.token)
+            reader = await fragile.connect(reader.token)
             await reader.send_raw({"type": "hello", "resume": {"cursor": cursor}})
             reader.welcome = await reader.until("welcome")
             assert reader.welcome["outcome"] == "resumed"
@@ -141,7 +141,7 @@ async def test_g5_everybody_carries_on_after_kill_9_of_one_process(fragile: Plat
     frame = content("sidebar_spawn", parent_id="main", task_description="after the fall")
     result = await persistently(fragile, ada, frame)
     assert result["status"] == "success"
-    back = await Raw.open(fragile.ws, ada.token)
+    back = await fragile.connect(ada.token)
     await back.hello(resume={"cursor": cursor})
     told = [event["message_id"] for event in back.events("memory_update")]
     assert told == ids
@@ -165,5 +165,5 @@ async def persistently(platform: Platform, agent: Raw, frame: Frame) -> Frame:
             await asyncio.sleep(0.2)
             with contextlib.suppress(ConnectionClosed, OSError):
                 if agent.socket.close_code is not None:
-                    agent = await Raw.open(platform.ws, token)
+                    agent = await platform.connect(token)
                     await agent.hello(resume={"cursor": cursor})
