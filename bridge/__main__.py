@@ -149,7 +149,7 @@ def _socket(fd: int | None, config: Config) -> socket.socket:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         return socket.create_server((config.host, config.port), family=family, backlog=config.backlog)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
         where = f"descriptor {fd}" if fd is not None else f"port {config.port} of {config.host}"
         raise BackchannelError(f"The bridge cannot listen on {where}: {reason}. Choose another.") from error
 

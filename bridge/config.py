@@ -82,11 +82,11 @@ def _read(name: str, text: str, default: Any) -> Any:
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
+    wanted = "a whole number from 0 up" if kind is int else "a number of seconds above 0"
     try:
         value = kind(text)
     except ValueError:
         value = -1
-    if not 0 <= value < float("inf"):
-        wanted = "a whole number" if kind is int else "a number"
-        raise BadMessage(f"{name} must be {wanted} that is not negative, and is {text!r}.", field=name)
+    if value < 0 or value == float("inf") or (kind is float and not value > 0):
+        raise BadMessage(f"{name} must be {wanted}, and is {text!r}.", field=name)
     return value

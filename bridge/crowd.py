@@ -48,6 +48,7 @@ class Ticket:
         """Count as an HTTP connection from now on, if there is room."""
         if self._crowd.requests >= self._crowd.config.max_requests:
             return False
+        self.retire()
         self._kind = "request"
         self._crowd.requests += 1
         return True

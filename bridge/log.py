@@ -15,13 +15,14 @@ REDACTED = "[redacted]"
 SECRET_NAMES = re.compile(
     r"token|authorization|memory.auth|password|secret|session|cookie|nonce", re.IGNORECASE
 )
-JWT = re.compile(r"\be[yw][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+JWT = re.compile(r"e[yw][A-Za-z0-9_-]{6,1000}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 """Base64url of a JSON object, twice, and a signature."""
 
 IN_URL = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 """User and password in an address."""
 
 LONGEST = 8192
+LOOKED_AT = 8 * LONGEST
 
 
 def redact(logger: Any, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -78,7 +79,7 @@ def _clean(name: str, value: Any, depth: int) -> Any:
 
 
 def _hide(text: str) -> str:
-    cleaned = IN_URL.sub(REDACTED, JWT.sub(REDACTED, text))
+    cleaned = IN_URL.sub(REDACTED, JWT.sub(REDACTED, text[:LOOKED_AT]))
     if len(cleaned) <= LONGEST:
         return cleaned
     half = LONGEST // 2  # of a traceback, both ends say most

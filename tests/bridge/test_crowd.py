@@ -1,0 +1,84 @@
+"""Everybody who comes is counted, and everybody who goes is forgotten."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.config import Config
+from bridge.crowd import Crowd, Ticket, neighbourhood
+from bridge.metrics import Metrics
+
+METRICS = Metrics()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("unknown", "unknown", True),
+    ],
+)
+def test_a_host_with_many_ipv6_addresses_is_one_host(one: str, other: str, same: bool) -> None:
+    assert (neighbourhood(one) == neighbourhood(other)) is same
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["enter", "wire", "unknown wire", "known", "request", "retire", "leave"]),
+        st.integers(0, 9),
+        st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1"]),
+    ),
+    max_size=80,
+)
+
+
+@given(steps)
+def test_whatever_happens_in_whatever_order_the_counts_return_to_nothing(
+    steps: list[tuple[str, int, str]],
+) -> None:
+    crowd = Crowd(
+        Config(max_connections=4, max_per_address=2, max_unauthenticated=1, max_requests=2), METRICS
+    )
+    here: list[Ticket] = []
+    emptied = []
+    crowd.on_empty = lambda: emptied.append(True)
+    for step, number, address in steps:
+        _take(crowd, here, step, number, address)
+        assert crowd.sockets == len(here)
+        assert 0 <= crowd.wires <= 4 and 0 <= crowd.unknown <= 1 and 0 <= crowd.requests <= 2
+        assert all(0 < count <= 2 for count in crowd.wires_from.values())
+        assert sum(crowd.wires_from.values()) == crowd.wires
+    came = bool(here)
+    for ticket in here:
+        ticket.leave()
+    assert (crowd.sockets, crowd.wires, crowd.unknown, crowd.requests) == (0, 0, 0, 0)
+    assert crowd.wires_from == crowd._sockets_from == {}
+    assert emptied or not came
+
+
+def _take(crowd: Crowd, here: list[Ticket], step: str, number: int, address: str) -> None:
+    if step == "enter":
+        ticket = crowd.enter(address)
+        if ticket is not None:
+            here.append(ticket)
+    elif here:
+        ticket = here[number % len(here)]
+        match step:
+            case "wire" | "unknown wire":
+                ticket.become_wire(unknown=step == "unknown wire")
+            case "known":
+                ticket.become_known()
+            case "request":
+                ticket.become_request()
+            case "retire":
+                ticket.retire()
+            case "leave":
+                here.remove(ticket)
+                ticket.leave()
