@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.running import BACKCHANNEL, PATIENCE
+from tests.promises.running import BACKCHANNEL
 from tests.test_compose import FILES, services
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +29,7 @@ PROGRAMS = {
     "nats-server": str(Path(sys.executable).with_name("nats-server")),
 }
 SINGLE, CLUSTER = FILES
+PATIENCE = 60.0
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -7,15 +7,26 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from backchannel.client import Agent, MentionRoute
-from tests.interop.running import BACKCHANNEL, PATIENCE, platform
+from tests.promises.running import BACKCHANNEL, Platform
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = {".venv", "node_modules", ".git", ".pytest_cache"}
 PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not LEFT_OUT & set(path.relative_to(ROOT).parts)]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PATIENCE = 60.0
+
+
+@pytest.fixture
+async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
+    running = await Platform(tmp_path / "data").start()
+    yield running
+    assert await running.stop() == 0
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -33,49 +44,47 @@ async def mention_for(agent: Agent) -> MentionRoute:
     raise AssertionError("the inbox ended")
 
 
-async def test_the_agent_of_the_readme_answers_who_mentions_it(tmp_path: Path) -> None:
+async def test_the_agent_of_the_readme_answers_who_mentions_it(tmp_path: Path, platform: Platform) -> None:
     (program,) = blocks(README, "python")
     script = tmp_path / "ada.py"
     script.write_text(program, encoding="utf-8")
-    async with platform(tmp_path / "home") as running:
-        environment = {**os.environ, "BACKCHANNEL_DATA": str(running.home)}
-        await running.token("ada")
-        child = await asyncio.create_subprocess_exec(sys.executable, str(script), env=environment)
-        try:
-            async with asyncio.timeout(PATIENCE), Agent.connect("bob", data=running.home) as bob:
-                await bob.mention("ada", "hello")
-                answer = await mention_for(bob)
-        finally:
-            if child.returncode is None:
-                child.terminate()
-            await child.wait()
+    environment = {**os.environ, "BACKCHANNEL_DATA": str(platform.data)}
+    await platform.token("ada")
+    child = await asyncio.create_subprocess_exec(sys.executable, str(script), env=environment)
+    try:
+        async with asyncio.timeout(PATIENCE), Agent.connect("bob", data=platform.data) as bob:
+            await bob.mention("ada", "hello")
+            answer = await mention_for(bob)
+    finally:
+        if child.returncode is None:
+            child.terminate()
+        await child.wait()
     assert answer.sender_agent_id == "ada"
     assert "hello" in answer.message
 
 
-async def test_the_two_agents_of_the_tutorial_answer_each_other(tmp_path: Path) -> None:
+async def test_the_two_agents_of_the_tutorial_answer_each_other(tmp_path: Path, platform: Platform) -> None:
     tutorial = (ROOT / "docs" / "tutorials" / "first-two-agents.md").read_text(encoding="utf-8")
     for name, program in zip(("bob.py", "ada.py"), blocks(tutorial, "python"), strict=True):
         (tmp_path / name).write_text(program, encoding="utf-8")
-    async with platform(tmp_path / "home") as running:
-        environment = {**os.environ, "BACKCHANNEL_DATA": str(running.home), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "BACKCHANNEL_DATA": str(platform.data), "PYTHONUNBUFFERED": "1"}
 
-        async def start(name: str) -> asyncio.subprocess.Process:
-            return await asyncio.create_subprocess_exec(
-                sys.executable, str(tmp_path / name), env=environment, stdout=asyncio.subprocess.PIPE
-            )
+    async def start(name: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, str(tmp_path / name), env=environment, stdout=asyncio.subprocess.PIPE
+        )
 
-        bob = await start("bob.py")
-        assert bob.stdout is not None
-        try:
-            async with asyncio.timeout(PATIENCE):
-                assert await bob.stdout.readline() == b"bob is listening\n"
-                ada = await start("ada.py")
-                said, _ = await ada.communicate()
-                heard = [(await bob.stdout.readline()).decode() for _ in range(2)]
-        finally:
-            bob.terminate()
-            await bob.communicate()
+    bob = await start("bob.py")
+    assert bob.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert await bob.stdout.readline() == b"bob is listening\n"
+            ada = await start("ada.py")
+            said, _ = await ada.communicate()
+            heard = [(await bob.stdout.readline()).decode() for _ in range(2)]
+    finally:
+        bob.terminate()
+        await bob.communicate()
     assert ada.returncode == 0
     assert said.decode() == "bob says: Two: 203.0.113.7 and 198.51.100.23.\n"
     assert heard == ["asked: How many addresses failed to log in?\n", "ada called: Thank you.\n"]

@@ -6,18 +6,28 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.interop.running import PATIENCE, Running, platform
+from tests.promises.running import Platform
 
 HERE = Path(__file__).resolve().parent
 UPDATES = 50
+PATIENCE = 60.0
 
 
-def node() -> str:
+@pytest.fixture
+async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
+    running = await Platform(tmp_path / "data").start()
+    yield running
+    assert await running.stop() == 0
+
+
+@pytest.fixture
+def program() -> str:
     """Path of node; skips the test without it, unless BACKCHANNEL_INTEROP=required says it must be here."""
     found = shutil.which("node")
     if found and (HERE / "node_modules").is_dir():
@@ -28,15 +38,15 @@ def node() -> str:
     pytest.skip(reason)
 
 
-async def report_of_node_clients(program: str, running: Running) -> dict[str, Any]:
-    user, password = running.operator()
+async def report_of_node_clients(program: str, platform: Platform) -> dict[str, Any]:
+    login = json.loads((platform.data / "secrets" / "nats.json").read_text())["operator"]
     environment = {
         **os.environ,
-        "BC_WS": running.ws,
-        "BC_NATS": running.nats,
-        "BC_TOKEN": await running.token("ada"),
-        "BC_USER": user,
-        "BC_PASSWORD": password,
+        "BC_WS": platform.ws,
+        "BC_NATS": platform.nats,
+        "BC_TOKEN": await platform.token("ada"),
+        "BC_USER": login["user"],
+        "BC_PASSWORD": login["password"],
         "BC_COUNT": str(UPDATES),
         "BC_PATIENCE": str(PATIENCE),
     }
@@ -57,10 +67,10 @@ def without(event: dict[str, Any], *fields: str) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in fields}
 
 
-async def test_official_node_clients_see_one_history_over_nats_and_websocket(tmp_path: Path) -> None:
-    program = node()
-    async with platform(tmp_path / "home") as running:
-        report = await report_of_node_clients(program, running)
+async def test_official_node_clients_see_one_history_over_nats_and_websocket(
+    program: str, platform: Platform
+) -> None:
+    report = await report_of_node_clients(program, platform)
 
     sent, heard = report["sent"], report["heard"]
     stored = [entry["event"] for entry in report["stored"]]
