@@ -52,6 +52,8 @@ class Connection:
         self._prefix = f"{inbox}.{secrets.token_hex(11)}"
         self._cut = len(self._prefix) + 1
         self._up = asyncio.Event()
+        self._lost = False
+        self._closing = False
         self._listeners: list[Callable[[bool], None]] = []
         self._subscriptions: dict[int, Subscription] = {}
         self._receivers: dict[bytes, Receiver] = {}
@@ -105,6 +107,7 @@ class Connection:
 
     async def close(self) -> None:
         """Send what is waiting to be sent, and end. Never takes longer than a few seconds."""
+        self._closing = True
         await self._keeper.stop()
         self._set_up(False)
 
@@ -165,6 +168,8 @@ class Connection:
                 self.emit(subject, payload, write_head(headers), f"{self._prefix}.{key.decode()}")
                 reply = await future
         except TimeoutError:
+            if not self.up:
+                raise Unavailable(self._absent(), retry_after=1.0) from None
             raise Unavailable(f"No reply to {subject} came within {timeout:g} s; try again.") from None
         finally:
             self._waiting.pop(key, None)
@@ -275,7 +280,11 @@ class Connection:
         else:
             self._up.clear()
             self._fail_waiting("The connection to NATS was lost while a reply was awaited; try again.")
-        log.info("nats_connection_changed", connection=self._name, up=up)
+        if self._lost and up:
+            log.info("nats_connection_back", connection=self._name)
+        elif not up and not self._closing:
+            self._lost = True
+            log.warning("nats_connection_lost", connection=self._name)
         for callback in tuple(self._listeners):
             try:
                 callback(up)

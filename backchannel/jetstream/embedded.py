@@ -139,8 +139,12 @@ class Server:
             raise ServerFailed(
                 f"nats-server was not ready within {wait:g} s; its log {self.log} says what it was doing."
             ) from None
-        except BaseException:
+        except BaseException as problem:
             await self.stop(grace=2.0)
+            if isinstance(problem, BackchannelError) and not isinstance(problem, ServerFailed):
+                raise ServerFailed(
+                    f"nats-server runs but cannot be used: {problem.message} Its log is {self.log}."
+                ) from problem
             raise
 
     async def wait(self) -> int:

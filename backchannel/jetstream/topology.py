@@ -18,10 +18,13 @@ PATIENCE = 10.0
 """Seconds for one stream; a cluster places copies while we wait."""
 
 
-async def provision(connection: Connection, groups: Sequence[str], *, replicas: int = 1) -> list[str]:
-    """Create what is missing, change what differs; a sentence for each change. Several may do so at once.
+async def provision(
+    connection: Connection, groups: Sequence[str], *, replicas: int | None = None, dry_run: bool = False
+) -> list[str]:
+    """Create what is missing, change what differs; a line for each change. Several may do so at once.
 
-    What is there already keeps its content, and every setting the files do not name.
+    What is there already keeps its content, and every setting the files do not name. A `dry_run` only says
+    what it would do. Without `replicas`, there stay as many copies as there are; of a new stream there is one.
 
     Raises:
         Internal: JetStream refuses a change; the sentence names stream and reason.
@@ -30,7 +33,7 @@ async def provision(connection: Connection, groups: Sequence[str], *, replicas: 
     changes = []
     for wanted in wanted_streams(groups, replicas):
         try:
-            change = await _settle(connection, wanted)
+            change = await _settle(connection, wanted, dry_run)
         except Internal as problem:
             raise Internal(
                 f"The stream {wanted['name']} cannot be made what its file says: {problem.message}"
@@ -40,13 +43,13 @@ async def provision(connection: Connection, groups: Sequence[str], *, replicas: 
     return changes
 
 
-def wanted_streams(groups: Sequence[str], replicas: int = 1) -> Iterator[dict[str, Any]]:
+def wanted_streams(groups: Sequence[str], replicas: int | None = None) -> Iterator[dict[str, Any]]:
     """The configuration of every stream, as JetStream takes it; a bucket is a stream too."""
     for path in files():
         text = path.read_text("utf-8")
         for group in groups if GROUP in text else ("",):
             wanted: dict[str, Any] = json.loads(text.replace(GROUP, group))
-            yield {**wanted, "num_replicas": replicas}
+            yield wanted if replicas is None else {**wanted, "num_replicas": replicas}
 
 
 def files() -> list[Path]:
@@ -54,16 +57,17 @@ def files() -> list[Path]:
     return [path for folder in FOLDERS for path in sorted((configuration() / folder).glob("*.json"))]
 
 
-async def _settle(connection: Connection, wanted: Mapping[str, Any]) -> str | None:
+async def _settle(connection: Connection, wanted: Mapping[str, Any], dry_run: bool) -> str | None:
     name = wanted["name"]
     try:
         found = await api(connection, f"STREAM.INFO.{name}", timeout=PATIENCE)
     except NoStream:
-        return await _create(connection, wanted)
+        return f"created {name}" if dry_run else await _create(connection, wanted)
     differing = differences(found["config"], wanted)
     if not differing:
         return None
-    await api(connection, f"STREAM.UPDATE.{name}", {**found["config"], **wanted}, timeout=PATIENCE)
+    if not dry_run:
+        await api(connection, f"STREAM.UPDATE.{name}", {**found["config"], **wanted}, timeout=PATIENCE)
     return f"changed {name}: {', '.join(differing)}"
 
 

@@ -21,7 +21,8 @@ from backchannel.jetstream.record import Record
 log = structlog.get_logger()
 
 ACK_WAIT = 5.0
-STILL_WORKING = 2.0
+BEATS = 2.5
+"""How often we say that we still work on something, while the server waits for a word."""
 EXPIRES = 10.0
 HEARTBEAT = 1.0
 SILENCE = 3.0
@@ -34,15 +35,23 @@ LONGEST_PAUSE = 2.0
 class Delivery:
     """One message to be worked on, for the `attempt`-th time (from 1). Say one of the final words on it.
 
-    Until then the server is told every two seconds that it is being worked on.
+    Until then the server is told every `beat` seconds that it is being worked on.
     """
 
-    def __init__(self, connection: Connection, record: Record, attempt: int, reply: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        record: Record,
+        attempt: int,
+        reply: str,
+        beat: float = ACK_WAIT / BEATS,
+    ) -> None:
         self.record = record
         self.attempt = attempt
         self._connection = connection
         self._reply = reply
-        self._beat: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._still_working())
+        loop = asyncio.get_running_loop()
+        self._beat: asyncio.Task[None] | None = loop.create_task(self._still_working(beat))
 
     async def settle(self) -> None:
         """It is done. Confirmed by the server; if that fails it comes again: doing it must hold twice."""
@@ -78,9 +87,9 @@ class Delivery:
             self._beat.cancel()
             self._beat = None
 
-    async def _still_working(self) -> None:
+    async def _still_working(self, beat: float) -> None:
         while True:
-            await asyncio.sleep(STILL_WORKING)
+            await asyncio.sleep(beat)
             try:
                 await self.still_working()
             except Unavailable as error:
@@ -95,6 +104,7 @@ class Work:
         self._stream = stream
         self._name = name
         self._config = config
+        self._beat = config["ack_wait"] / 1e9 / BEATS
         self._numbers = itertools.count(1)
         self._ready: deque[Delivery] = deque()  # never more than there are pulls of one message each
         self._statuses: dict[bytes, bytes] = {}
@@ -213,7 +223,9 @@ class Work:
         numbers = numbers_of(reply)
         if numbers is not None:
             record = record_of(numbers, subject, head, payload)
-            self._ready.append(Delivery(self._connection, record, numbers.attempt, reply.decode()))
+            self._ready.append(
+                Delivery(self._connection, record, numbers.attempt, reply.decode(), self._beat)
+            )
         elif status_of(head) != 100:
             self._statuses[subject.rpartition(b".")[2]] = head
         self._heard.set()

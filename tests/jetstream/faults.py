@@ -1,0 +1,53 @@
+"""Faults done to a real server, and waiting for what must follow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+from backchannel.jetstream.embedded import Server
+from backchannel.jetstream.entry import MSG_ID, Entry
+from backchannel.jetstream.keeper import Timings
+
+PATIENCE = 30.0
+QUICK = Timings(pulse=0.2, patience=0.4, connect=0.5, retry=0.05)
+STREAM = "BC_EVENTS_main"
+
+
+@contextlib.contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """The server is there, takes connections and bytes, and does nothing."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+async def crash(server: Server) -> None:
+    """kill -9, and start it again on the same port and store."""
+    server.kill()
+    await server.wait()
+    await server.start()
+
+
+async def eventually(holds: Callable[[], object], within: float = PATIENCE) -> None:
+    """For what announces itself to nobody."""
+    async with asyncio.timeout(within):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def said(number: int, sender: str = "alice", text: bytes = b"{}") -> Entry:
+    """The number-th thing somebody says to everyone."""
+    return Entry("bc.main.evt.all.normal.broadcast", text, {MSG_ID: f"{sender}:{number}"})
+
+
+def lived(sidebar: str, number: int, lane: str = "normal") -> Entry:
+    """The number-th event in the life of a sidebar."""
+    subject = f"bc.main.evt.ctx.{sidebar}.{lane}.life"
+    return Entry(subject, b"%d" % number, {MSG_ID: f"{sidebar}:{number}"})
