@@ -83,6 +83,8 @@ async def _close(port: Port, house: House, idle: int, seconds: float) -> None:
             await house.close()
     except TimeoutError:
         log.warning("stopped_by_force", sockets=port.crowd.sockets)
+    except Exception:
+        log.exception("stop_failed")
     log.info("stopped")
 
 

@@ -13,15 +13,19 @@ HEADROOM = 256
 
 
 class Ticket:
-    """One TCP connection, counted until it is gone. It begins as nothing in particular."""
+    """One TCP connection, counted until it is gone. It begins as nothing in particular.
 
-    __slots__ = ("_crowd", "_kind", "_place", "_unknown")
+    ``since`` is the loop's time at which it came, or None if that says nothing.
+    """
+
+    __slots__ = ("_crowd", "_kind", "_place", "_unknown", "since")
 
     def __init__(self, crowd: Crowd, place: str) -> None:
         self._crowd = crowd
         self._place = place
         self._kind = "arrival"
         self._unknown = False
+        self.since: float | None = None
 
     def become_wire(self, *, unknown: bool) -> str | None:
         """Count as a WebSocket from now on; or the reason why there is no room."""

@@ -33,7 +33,9 @@ class Arrival(asyncio.Protocol):
             self._port.metrics.turned_away.labels("too_many").inc()
             self._transport.abort()
             return
-        self._timer = self._port.loop.call_later(self._port.config.head_seconds, self._too_slow)
+        loop = self._port.loop
+        self._ticket.since = loop.time()
+        self._timer = loop.call_later(self._port.config.head_seconds, self._too_slow)
         self._port.passing.add(self)
 
     def data_received(self, data: bytes) -> None:

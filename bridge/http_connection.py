@@ -78,6 +78,10 @@ class HttpConnection(H11Protocol):
         super().on_response_complete()
         self._watch()
 
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch()
+
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that has said everything may close its half and still be answered."""
         cycle = self.cycle
@@ -91,8 +95,10 @@ class HttpConnection(H11Protocol):
         lines = [b"%s %s HTTP/%s" % (event.method, event.target, event.http_version)]
         lines += [b"%s: %s" % header for header in event.headers]
         ticket, self._ticket = self._ticket, None
+        self._stop_clock()
         self.connections.discard(self)
         if ticket is not None:
+            ticket.since = None
             head, rest = b"\r\n".join([*lines, b"", b""]), bytes(self.conn.trailing_data[0])
             self._shared.upgrade(self.transport, ticket, self._remote, head, rest)
 
@@ -111,12 +117,14 @@ class HttpConnection(H11Protocol):
             return
         self._stop_clock()
         self._waits_for = waits_for
-        if waits_for is not None and not self.transport.is_closing():
+        if waits_for is not None:
             self._deadline = self.loop.call_later(self._patience(waits_for), self.transport.abort)
 
     def _phase(self) -> str | None:
-        if self._ticket is None:  # handed over
+        if self._ticket is None:  # handed over, or gone
             return None
+        if self.transport.is_closing():
+            return "reader"  # who does not read its answer would hold the connection for ever
         match self.conn.their_state:
             case h11.IDLE:
                 return "head"

@@ -59,6 +59,9 @@ class Metrics(Collector):
             "upgrade_refusals", "Connections refused before they were one.", "reason", TURNED_AWAY
         )
         self.resumes = self._counts("resumes", "Connections by how they began.", "outcome", OUTCOMES)
+        self.connect_seconds = self._spread(
+            "connect_seconds", "From a TCP connection to an accepted handshake.", SECONDS
+        )
         self.round_trip = self._spread("round_trip_seconds", "From ping to pong.", SECONDS)
 
     def _messages(self) -> None:

@@ -151,6 +151,8 @@ class Port:
             return
         protocol.send_response(answer)
         transport.write(b"".join(protocol.data_to_send()))
+        if ticket.since is not None:
+            self.metrics.connect_seconds.observe(self.loop.time() - ticket.since)
         Wire(self.room, transport, protocol, ticket, remote, claims).begin(rest)
 
     def _admit(self, protocol: Handshake, ticket: Ticket) -> tuple[Response, Claims | None]:

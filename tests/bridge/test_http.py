@@ -389,6 +389,21 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_stores_nothing(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize("ending", ["close", "keep-alive"])
+async def test_a_client_that_does_not_read_its_answer_is_dropped(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr("bridge.http._schema", lambda: b"x" * 20_000_000)
+    bridge = await opened(answer_seconds=0.2)
+    gone = asyncio.Event()
+    bridge.port.crowd.on_empty = gone.set
+    _, writer = await bridge.dial()
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(f"GET /schema.json HTTP/1.1\r\nHost: x\r\nConnection: {ending}\r\n\r\n".encode())
+    await asyncio.wait_for(gone.wait(), PATIENCE)
+    await hang_up(writer)
+
+
 async def test_nothing_that_is_answered_repeats_the_token(bridge: Running) -> None:
     token = bridge.token(lifetime=-1)
     answer = await ask(bridge, "POST", "/store", update(), {"Authorization": f"Bearer {token}"})
