@@ -13,7 +13,7 @@ from backchannel.delivery.audience import Life, Membership, life
 from backchannel.delivery.cursor import Cursor, Extent
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.read import Page, Record, StreamFacts, describe, last, page
+from backchannel.jetstream.read import Record, StreamFacts, describe, last, page
 from backchannel.jetstream.tail import Tail
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
@@ -164,9 +164,12 @@ class Feed:
     def readable(self, record: Record) -> Route | None:
         """Where a record leads, or None if it is not an event for anybody."""
         found = route(record.subject)
-        if found is not None and record.payload[:1] == b"{" and record.payload[-1:] == b"}":
-            return found
-        return None
+        if found is None:
+            return None
+        if not _is_message(record.payload):
+            log.warning("what lies there is no message", subject=record.subject, sequence=record.sequence)
+            return None
+        return found
 
     def flush(self) -> None:
         """Hand on what came in during this turn of the loop."""
@@ -234,12 +237,17 @@ class Feed:
                 where = route(record.subject)
                 if where is not None and where.alive is not None:
                     self.membership.fold(record.sequence, where.alive, _life(record))
-            position = scanned(found, until)
+            position = found.last_sequence_scanned
 
 
-def scanned(found: Page, until: int) -> int:
-    """The position up to which a page says all there is."""
-    return until if found.done or not found.records else min(until, found.records[-1].sequence)
+def _is_message(payload: bytes) -> bool:
+    """Whether a client could read it: compact JSON, an object with a type. Anybody may have written there."""
+    if payload[:1] != b"{" or payload[-1:] != b"}":
+        return False
+    try:
+        return isinstance(read_object(payload).get("type"), str)
+    except BackchannelError:
+        return False
 
 
 def _life(record: Record) -> Life:

@@ -13,7 +13,7 @@ from backchannel.errors import Unavailable
 from backchannel.jetstream.read import Page, Record, page
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.subject import content_of, inbox_of
-from bridge.feed import PAGE, Feed, scanned
+from bridge.feed import PAGE, Feed
 from bridge.listeners import EVERYONE, Listener
 from bridge.ring import Event
 
@@ -24,7 +24,10 @@ EXACT = 5_000
 MOST_EVENTS = 100
 MOST_BYTES = 256 << 10
 AT_ONCE = 1_000
-"""Ring events looked at in one turn of the loop."""
+"""Ring events looked at in one turn of the loop,"""
+
+BYTES_AT_ONCE = 1 << 20
+"""and their bytes."""
 
 READERS = 16
 """Pages that are read from the log at a time, for everybody together."""
@@ -110,35 +113,40 @@ class Replay:
 
     async def _from_log(self, position: int) -> int:
         async for batch in self._batches(position, self.feed.position):
-            self._give(batch.events)
+            for chunk in _chunks(self._fresh(batch.events)):
+                self._give(chunk)
+                await self.reader.drained()
             position = batch.position
             self.reader.caught_up(position)
-            await self.reader.drained()
             if position >= self.plan.since and self.feed.ring.covers(position):
                 break
         return position
 
     async def _from_ring(self, position: int) -> int:
-        """Read on in the ring; when that is all there is, join the audience in the same turn."""
+        """Read on in the ring, a stretch at a time; at its end, join the audience in the same turn."""
         while self.feed.ring.covers(position):
             self.feed.flush()
-            found = self.feed.ring.after(position, AT_ONCE)
-            self._give([event for event in found if self._visible(event)])
-            if len(found) < AT_ONCE:
+            stretch = _stretch(self.feed.ring.after(position, AT_ONCE))
+            for chunk in _chunks(self._fresh([event for event in stretch if self._visible(event)])):
+                self._give(chunk)
+            position = stretch[-1].sequence if stretch else position
+            if not self.feed.ring.after(position, 1):
                 self.feed.join(self.reader)
                 self.reader.caught_up(self.feed.position)
                 return self.feed.position
-            position = found[-1].sequence
             self.reader.caught_up(position)
             await self.reader.drained()
         return position
 
-    def _give(self, events: list[Event]) -> None:
+    def _fresh(self, events: list[Event]) -> list[Event]:
+        """Those that were not sent ahead."""
         fresh = [event for event in events if event.sequence not in self.reader.overtaken]
         self._sent += len(events) - len(fresh)
-        for chunk in _chunks(fresh):
-            self._sent += len(chunk)
-            self.reader.catch_up(chunk, max(0, self.total - self._sent))
+        return fresh
+
+    def _give(self, chunk: Sequence[Event]) -> None:
+        self._sent += len(chunk)
+        self.reader.catch_up(chunk, max(0, self.total - self._sent))
 
     def _visible(self, event: Event) -> bool:
         if event.sequence <= self.plan.since and event.key == EVERYONE:
@@ -164,7 +172,7 @@ class Replay:
             after = since
         while after < until:
             found = await self._page(after, ">", until)
-            after = scanned(found, until)
+            after = found.last_sequence_scanned
             yield self._batch(found.records, after)
 
     async def _page(self, after: int, wanted: str, until: int) -> Page:
@@ -189,7 +197,7 @@ class Replay:
             for wanted in [name for name in filters if reached[name] == position]:
                 found = await self._page(position, wanted, until)
                 waiting.extend(found.records)
-                reached[wanted] = scanned(found, until)
+                reached[wanted] = found.last_sequence_scanned
             position = min(reached.values())
             waiting.sort(key=lambda record: record.sequence)
             ready = [record for record in waiting if record.sequence <= position]
@@ -209,6 +217,16 @@ class Replay:
             return []
         group = self.feed.group
         return [inbox_of(group, self.reader.agent), *(content_of(group, name) for name in sorted(sidebars))]
+
+
+def _stretch(events: Sequence[Event]) -> Sequence[Event]:
+    """As many of them as one turn of the loop may give."""
+    length = 0
+    for index, event in enumerate(events):
+        length += event.size
+        if length > BYTES_AT_ONCE and index:
+            return events[:index]
+    return events
 
 
 def _chunks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

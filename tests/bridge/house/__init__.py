@@ -1,0 +1,1 @@
+"""A whole bridge on a real nats-server, and clients that nobody here wrote."""

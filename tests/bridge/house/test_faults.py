@@ -1,0 +1,106 @@
+"""What breaks, breaks for a moment; what was accepted stays."""
+
+from __future__ import annotations
+
+import asyncio
+
+from backchannel.jetstream.answer import api
+from backchannel.jetstream.topology import provision
+from tests.bridge.house.client import Client, eventually
+from tests.bridge.house.conftest import GROUPS, Platform
+
+
+async def test_what_was_accepted_survives_a_killed_server_once_and_in_order(platform: Platform) -> None:
+    ada, bob = await platform.agent("ada"), await platform.agent("bob")
+    over = asyncio.Event()
+    sent: list[str] = []
+
+    async def write(client: Client) -> None:
+        while not over.is_set():
+            sent.append(
+                await client.send("memory_update", context_id="main", exchange={"content": str(len(sent))})
+            )
+            await asyncio.sleep(0.01)
+
+    writing = asyncio.create_task(write(ada))
+    for _ in range(3):
+        await asyncio.sleep(0.4)
+        platform.server.kill()
+        await platform.server.wait()
+        await asyncio.sleep(0.2)
+        await platform.server.start()
+    await asyncio.sleep(0.5)
+    over.set()
+    await writing
+    answers = [await ada.answer(one) for one in sent]
+    accepted = [answer["in_reply_to"] for answer in answers if answer["type"] == "accepted"]
+    stored = [(record.headers or {})["Nats-Msg-Id"].partition(":")[2] for record in await platform.log()]
+    assert len(stored) == len(set(stored))
+    assert set(accepted) <= set(stored)
+    assert stored == [one for one in sent if one in set(stored)]
+    await bob.hears(stored[-1])
+    assert [event["message_id"] for event in bob.events] == stored
+
+
+async def test_a_client_may_come_while_the_server_is_being_restarted(platform: Platform) -> None:
+    ada = await platform.agent("ada")
+    await ada.leave()
+    platform.server.kill()
+    await platform.server.wait()
+    again = await platform.connect("ada")
+    await again.raw({"type": "hello"})
+    await platform.server.start()
+    await again.frame("live")
+    assert (await again.remember("back"))["type"] == "accepted"
+
+
+async def test_a_log_made_anew_is_noticed_and_told(platform: Platform) -> None:
+    ada = await platform.agent("ada")
+    said = await ada.remember("in the old log")
+    await ada.hears(said["in_reply_to"])
+    await api(platform.connection, "STREAM.DELETE.BC_EVENTS_main")
+    await provision(platform.connection, GROUPS)
+    assert await ada.closed(30.0) == 1012
+    house = platform.bridges[0].house
+    await eventually(lambda: house.ready)
+    again = await platform.agent(
+        "ada", resume={"session": ada.welcome["session"], "cursor": ada.events[-1]["cursor"]}
+    )
+    assert again.welcome["outcome"] == "gap"
+    fresh = await again.remember("in the new log")
+    await again.hears(fresh["in_reply_to"])
+
+
+async def test_a_bridge_waits_for_its_streams(bare: Platform) -> None:
+    await api(bare.connection, "STREAM.DELETE.BC_EVENTS_other")
+    opening = asyncio.create_task(bare.bridge())
+    await asyncio.sleep(1.0)
+    assert not opening.done()
+    await provision(bare.connection, GROUPS)
+    await opening
+    ada = await bare.agent("ada", claims={"collaboration_group": "other"})
+    await ada.alive()
+
+
+async def test_hundreds_come_back_at_once_and_miss_nothing(platform: Platform) -> None:
+    ada = await platform.agent("ada")
+    crowd = await asyncio.gather(*(platform.agent(f"agent{number}") for number in range(100)))
+    sent = [(await ada.remember(str(number)))["in_reply_to"] for number in range(20)]
+    for one in crowd:
+        one.vanish()
+    sent += [(await ada.remember(str(number)))["in_reply_to"] for number in range(20, 40)]
+    await asyncio.gather(*(one.closed() for one in crowd))
+    back = await asyncio.gather(
+        *(
+            platform.agent(
+                f"agent{number}",
+                resume={
+                    "session": one.welcome["session"],
+                    "cursor": one.events[-1]["cursor"] if one.events else one.welcome["cursor"],
+                },
+            )
+            for number, one in enumerate(crowd)
+        )
+    )
+    for before, after in zip(crowd, back, strict=True):
+        assert [event["message_id"] for event in before.events + after.events] == sent
