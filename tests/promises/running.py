@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.build import content
 
@@ -131,10 +131,18 @@ class Platform:
         return raw
 
     async def connect(self, token: str, **headers: str) -> Raw:
-        """A connection that has not said hello yet."""
-        raw = await Raw.open(self.ws, token, **headers)
-        self._agents.append(raw)
-        return raw
+        """A connection that has not said hello yet; waits while the platform says it is starting (503)."""
+        async with asyncio.timeout(WAIT):
+            while True:
+                try:
+                    raw = await Raw.open(self.ws, token, **headers)
+                except InvalidStatus as refusal:
+                    if refusal.response.status_code != 503:
+                        raise
+                    await asyncio.sleep(float(refusal.response.headers["Retry-After"]) / 10)
+                else:
+                    self._agents.append(raw)
+                    return raw
 
     async def part(self) -> None:
         """Close every connection that was opened through us."""
@@ -170,6 +178,7 @@ class Raw:
             compression=None,
             ping_interval=None,
             open_timeout=WAIT,
+            close_timeout=1,
         )
         return cls(socket, token)
 

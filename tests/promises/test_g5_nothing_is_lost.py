@@ -141,6 +141,7 @@ async def test_g5_everybody_carries_on_after_kill_9_of_one_process(fragile: Plat
     frame = content("sidebar_spawn", parent_id="main", task_description="after the fall")
     result = await persistently(fragile, ada, frame)
     assert result["status"] == "success"
+    await fragile.part()
     back = await fragile.connect(ada.token)
     await back.hello(resume={"cursor": cursor})
     told = [event["message_id"] for event in back.events("memory_update")]
