@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -65,7 +66,7 @@ async def test_the_agent_of_the_readme_answers_who_mentions_it(tmp_path: Path, p
 
 async def test_the_two_agents_of_the_tutorial_answer_each_other(tmp_path: Path, platform: Platform) -> None:
     tutorial = (ROOT / "docs" / "tutorials" / "first-two-agents.md").read_text(encoding="utf-8")
-    for name, program in zip(("bob.py", "ada.py"), blocks(tutorial, "python"), strict=True):
+    for name, program in zip(("bob.py", "ada.py", "call.py"), blocks(tutorial, "python"), strict=True):
         (tmp_path / name).write_text(program, encoding="utf-8")
     environment = {**os.environ, "BACKCHANNEL_DATA": str(platform.data), "PYTHONUNBUFFERED": "1"}
 
@@ -82,12 +83,21 @@ async def test_the_two_agents_of_the_tutorial_answer_each_other(tmp_path: Path, 
             ada = await start("ada.py")
             said, _ = await ada.communicate()
             heard = [(await bob.stdout.readline()).decode() for _ in range(2)]
+            # Ctrl-C, as the reader is told: he leaves in good order, and what he has done is done.
+            bob.send_signal(signal.SIGINT)
+            await bob.communicate()
+            assert await (await start("call.py")).wait() == 0
+            bob = await start("bob.py")
+            assert bob.stdout is not None
+            back = [(await bob.stdout.readline()).decode() for _ in range(2)]
     finally:
-        bob.terminate()
+        if bob.returncode is None:
+            bob.terminate()
         await bob.communicate()
     assert ada.returncode == 0
     assert said.decode() == "bob says: Two: 203.0.113.7 and 198.51.100.23.\n"
     assert heard == ["asked: How many addresses failed to log in?\n", "ada called: Thank you.\n"]
+    assert back == ["bob is listening\n", "ada called: Are you there?\n"]
 
 
 def test_every_link_leads_somewhere() -> None:
