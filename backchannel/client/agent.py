@@ -53,6 +53,7 @@ class Agent(Voice):
         token: str | TokenSource | None = None,
         token_file: str | os.PathLike[str] | None = None,
         key: bytes | None = None,
+        group: str | None = None,
         data: str | os.PathLike[str] | None = None,
         observer: bool = False,
         purpose: Purpose | None = None,
@@ -75,6 +76,7 @@ class Agent(Voice):
             token: a token, or a function that yields one (it may be async) and is asked again when the last
                 one is not accepted any more.
             key: the platform's key, to sign a short token for every connection.
+            group: the group to be in, where the agent signs its own token; otherwise the token says it.
             data: the data folder of a platform, instead of the environment.
             observer: hear everything this agent hears, and say nothing.
             purpose: which of the agent's positions in the log to use; an observer has its own.
@@ -100,7 +102,7 @@ class Agent(Voice):
         )
 
         async def begin() -> Agent:
-            access = find(name, url=url, token=token, token_file=token_file, key=key, data=data)
+            access = find(name, url=url, token=token, token_file=token_file, key=key, group=group, data=data)
             bounds = Bounds(letters=queue)
             connection = Connection(name, access, partial(dial, ssl=ssl), hello, bounds, GapWatch(on_gap))
             agent = cls(name, connection, timeout=timeout)

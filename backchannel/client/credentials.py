@@ -64,18 +64,25 @@ def find(
     token: str | TokenSource | None = None,
     token_file: str | os.PathLike[str] | None = None,
     key: bytes | None = None,
+    group: str | None = None,
     data: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Access:
     """Where the platform is and who `name` is: what was given, else the environment, else the data folder.
 
-    Variables: BACKCHANNEL_URL, BACKCHANNEL_TOKEN, BACKCHANNEL_TOKEN_FILE, BACKCHANNEL_DATA.
+    Variables: BACKCHANNEL_ URL, TOKEN, TOKEN_FILE, GROUP and DATA.
+
+    Args:
+        group: what a token that is signed here is for; others say it themselves.
 
     Raises:
         Forbidden: there is no token, and no key to sign one with.
+        NotRunning: there is no data folder, so nothing ever ran here.
     """
     home = Home(data or env.get("BACKCHANNEL_DATA") or DEFAULT_FOLDER)
     fixed = url or (None if data else env.get("BACKCHANNEL_URL"))
+    if fixed is None and not home.path.exists():
+        home.platform()
     address = (lambda: fixed) if fixed else (lambda: home.platform().ws)
     if token is None and token_file is None and key is None and not data:
         token, token_file = env.get("BACKCHANNEL_TOKEN") or None, env.get("BACKCHANNEL_TOKEN_FILE") or None
@@ -87,10 +94,11 @@ def find(
     if token_file is not None:
         path = Path(token_file)
         return Found(address, lambda: _read(path), refreshable=True)
-    return Found(address, _signer(name, key, home, known=fixed is not None), refreshable=True)
+    group = group or env.get("BACKCHANNEL_GROUP") or "main"
+    return Found(address, _signer(name, group, key, home, known=fixed is not None), refreshable=True)
 
 
-def _signer(name: str, key: bytes | None, home: Home, *, known: bool) -> TokenSource:
+def _signer(name: str, group: str, key: bytes | None, home: Home, *, known: bool) -> TokenSource:
     """Signs a short token for every connection, with the key given or the one of the data folder."""
     if key is None and known and not (home.secrets / "token.key").exists():
         raise Forbidden(
@@ -100,8 +108,9 @@ def _signer(name: str, key: bytes | None, home: Home, *, known: bool) -> TokenSo
 
     def signed() -> str:
         secret = key if key is not None else _key_of(home)
-        claims = draft(name, now=int(time.time()), lifetime=TOKEN_LIFETIME, jti=secrets.token_hex(16))
-        return sign(claims, secret)
+        now, jti = int(time.time()), secrets.token_hex(16)
+        fields = {"collaboration_group": group}
+        return sign(draft(name, now=now, lifetime=TOKEN_LIFETIME, jti=jti, fields=fields), secret)
 
     return signed
 

@@ -134,7 +134,8 @@ class Sidebar:
     async def messages(self, *, own: bool = False) -> AsyncIterator[Incoming]:
         """What is said and happens in it, until it ends. `own`: also what this agent says.
 
-        While this is read, it does not come through `Agent.inbox`. What waited there moves over.
+        While this is read, it does not come through `Agent.inbox`. What waited there moves over. A sidebar
+        whose end this agent has heard before has nothing more to say; ask for its ``context`` instead.
         """
         mailroom = self._agent.mailroom
         box = mailroom.claim(self.id)
