@@ -37,9 +37,7 @@ def test_near_misses_are_refused(text: str) -> None:
 
 
 @given(SEQUENCES, st.integers(0, 50), st.integers(0, 50))
-def test_reading_goes_on_exactly_when_nothing_is_lost(
-    position: int, first: int, length: int
-) -> None:
+def test_reading_goes_on_exactly_when_nothing_is_lost(position: int, first: int, length: int) -> None:
     log = Extent("0a0a0a0a", first, first + length - 1)
     everything_there = set(range(first, first + length))
     wanted = set(range(position + 1, max(log.last + 1, position + 1)))
