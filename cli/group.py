@@ -47,24 +47,33 @@ def _shared_options() -> list[click.Parameter]:
     ]
 
 
-class Command(click.Command):
-    """A command with the shared options, which refuses settings it does not have."""
+class _Shared(click.Command):
+    """What commands and groups have alike: the shared options, and settings inherited from above."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*args, **kwargs)
         self.params.extend(_shared_options())
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is not None and info_name is not None:
+            extra.setdefault("default_map", _inherited(parent.default_map, info_name))
+        return super().make_context(info_name, args, parent, **extra)
 
-class Group(click.Group):
-    """A group with the shared options. Its commands may be nouns, loaded when one of them is called."""
+
+class Command(_Shared):
+    """A command of this command line."""
+
+
+class Group(_Shared, click.Group):
+    """A group of commands. They may be nouns, loaded when one of them is called."""
 
     command_class = Command
 
     def __init__(self, *args: Any, nouns: Mapping[str, Noun] | None = None, **kwargs: Any) -> None:
-        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*args, **kwargs)
-        self.params.extend(_shared_options())
         self._nouns = dict(nouns or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -87,9 +96,7 @@ class Group(click.Group):
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             raise click.UsageError(self._unknown(ctx, name), ctx)
-        found, command, rest = super().resolve_command(ctx, args)
-        ctx.default_map = {name: _inherited(ctx.default_map, name)}
-        return found, command, rest
+        return super().resolve_command(ctx, args)
 
     def _unknown(self, ctx: click.Context, name: str) -> str:
         near = difflib.get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)

@@ -23,7 +23,10 @@ DEFAULT_PORT = "8002"
 @data_option
 @click.option("--timeout", type=Duration(), default="4s", show_default=True, help="Wait so long.")
 def healthcheck(page: str, url: str | None, data: str | None, timeout: int) -> int:
-    """Answer by exit code alone: 0 good, 7 bad, 5 unreachable. For containers."""
+    """Answer by exit code alone, for containers.
+
+    0 good, 7 bad, 5 unreachable.
+    """
     health = ask_health(_address(url, data), timeout, f"/health/{page}")
     if health.healthy:
         return DONE

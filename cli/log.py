@@ -69,8 +69,8 @@ class Journal:
         )
 
     def write(self, text: str) -> None:
-        """A logger must not end what it reports on: a full disk costs the line, nothing else."""
-        with contextlib.suppress(OSError):
+        """A logger must not end what it reports on: a full disk, or a closed log, costs the line only."""
+        with contextlib.suppress(OSError, ValueError):
             for line in filter(None, text.split("\n")):
                 self._log.write(line.encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 SHORTEST = 0.2
@@ -10,6 +11,11 @@ HEALTHY = 30.0
 """Seconds after which a run counts as good and the delay starts from the beginning."""
 QUIET = 60.0
 """Seconds between two reports about the same part."""
+
+
+def ended(code: int) -> str:
+    """How a process ended, in words; `code` is minus the signal's number if one ended it."""
+    return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
 
 
 @dataclass

@@ -9,9 +9,11 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import structlog
 
 from backchannel.home import Home, Platform, Runtime
 from backchannel.jetstream.address import Address
@@ -26,6 +28,8 @@ from cli.log import Journal, Log
 from cli.server import Foreign, Nats, Own
 from cli.supervise import Child
 from cli.terminal import Terminal
+
+log = structlog.get_logger("up")
 
 START_PATIENCE = 60.0
 BRIDGE_PATIENCE = 5.5
@@ -49,14 +53,18 @@ class Plan:
 
 async def serve(home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapping[str, str]) -> None:
     """Run the platform until somebody asks it to stop. Failure when it cannot be started."""
-    Journal(Log(home.logs / "up.log"))
     stop = asyncio.Event()
-    parts = Parts(home, plan, lock, terminal, env)
+    with contextlib.closing(Log(home.logs / "up.log")) as file:
+        Journal(file)
+        await _serve(Parts(home, plan, lock, terminal, env), stop)
+
+
+async def _serve(parts: Parts, stop: asyncio.Event) -> None:
     with _signals(stop, parts.kill):
         try:
             if await _unless(stop, parts.start()):
-                await stop.wait()
-                terminal.say("stopping …")
+                await parts.until(stop)
+            parts.tell("stopping …")
         finally:
             await parts.stop()
 
@@ -69,9 +77,12 @@ class Parts:
         self._plan = plan
         self._terminal = terminal
         self._env = env
-        self._nats: Nats = Own(home, plan.host, plan.nats_port, plan.durability, lock, terminal.say)
-        if plan.nats:
-            self._nats = Foreign(home, plan.nats, env)
+        self._keepers: list[asyncio.Task[None]] = []
+        self._nats: Nats = (
+            Foreign(home, plan.nats, env)
+            if plan.nats
+            else Own(home, plan.host, plan.nats_port, plan.durability, lock, self.tell)
+        )
         self._door: socket.socket | None = None
         self._bridges: list[Child] = []
         self._handlers: list[Child] = []
@@ -92,7 +103,25 @@ class Parts:
         platform = self._platform(url, port)
         home.set_platform(platform)
         greet(self._terminal, platform, home.path, asyncio.get_running_loop().time() - began)
-        self._terminal.line(f"ready {platform.ws} {platform.http} {platform.nats}")
+        if self._terminal.json:
+            self._terminal.put({"ready": True, **asdict(platform)})
+        else:
+            self._terminal.line(f"ready {platform.ws} {platform.http} {platform.nats}")
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set. What keeps the parts alive must not end before: then its error is raised."""
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([stopped, *self._keepers], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        for keeper in self._keepers:
+            if keeper.done():
+                keeper.result()
+
+    def tell(self, message: str) -> None:
+        """To the person and the journal. A closed terminal must not end what is reported on."""
+        log.info("told", message=message)
+        with contextlib.suppress(OSError):
+            self._terminal.say(message)
 
     async def stop(self) -> None:
         """Bridges first, so that clients are told; then handlers; then the server with the log."""
@@ -125,8 +154,9 @@ class Parts:
         self._bridges = self._children("bridge", self._plan.bridges, port, ["--fd", str(fd)], (fd,))
         self._handlers = self._children("handlers", self._plan.handlers, port)
         children = [*self._bridges, *self._handlers]
-        for child in children:
-            child.start()
+        self._keepers = [child.start() for child in children]
+        if self._nats.kept is not None:
+            self._keepers.append(self._nats.kept)
         try:
             async with asyncio.timeout(START_PATIENCE):
                 await asyncio.gather(*(child.served() for child in children))
@@ -146,7 +176,7 @@ class Parts:
         names = [module if count == 1 else f"{module}-{number}" for number in range(1, count + 1)]
         env = _child_environment(self._env, self._plan, port)
         return [
-            Child(name, argv, Log(self._home.logs / f"{name}.log"), tell=self._terminal.say, env=env, fds=fds)
+            Child(name, argv, Log(self._home.logs / f"{name}.log"), tell=self.tell, env=env, fds=fds)
             for name in names
         ]
 

@@ -14,7 +14,7 @@ from backchannel.home.files import read_secret
 from backchannel.jetstream.binary import ServerFailed
 from backchannel.jetstream.embedded import Server
 from cli.failure import Failure
-from cli.restart import Backoff, Pacer
+from cli.restart import Backoff, Pacer, ended
 
 STOP_PATIENCE = 2.0
 
@@ -22,6 +22,8 @@ STOP_PATIENCE = 2.0
 class Nats(Protocol):
     """What `up` needs of either kind. `start` gives the URL without login; that is in the data folder."""
 
+    @property
+    def kept(self) -> asyncio.Task[None] | None: ...
     async def start(self) -> str: ...
     async def stop(self) -> None: ...
     def kill(self) -> None: ...
@@ -40,7 +42,7 @@ class Own:
         self._lock = lock
         self._tell = tell
         self._server: Server | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.kept: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         server = self._server = Server(
@@ -53,19 +55,19 @@ class Own:
             fds=(self._lock,),
         )
         await server.start()
-        self._task = asyncio.create_task(self._keep(server), name="keep nats-server")
+        self.kept = asyncio.create_task(self._keep(server), name="keep nats-server")
         return server.url
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self.kept is not None:
+            self.kept.cancel()
+            await asyncio.gather(self.kept, return_exceptions=True)
         if self._server is not None:
             await self._server.stop(grace=STOP_PATIENCE)
 
     def kill(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if self.kept is not None:
+            self.kept.cancel()
         if self._server is not None:
             self._server.kill()
 
@@ -75,25 +77,27 @@ class Own:
         backoff, pacer = Backoff(), Pacer()
         while True:
             began = clock()
-            ended = f"ended with exit code {await server.wait()}" if server.running else "does not run"
+            outcome = ended(await server.wait())
             while not server.running:
                 wait = backoff.after(clock() - began)
                 began = clock()
                 if pacer.died(clock()):
-                    self._tell(f"nats-server {ended}; starting it again in {wait:g} s. See {server.log}")
+                    self._tell(f"nats-server {outcome}; starting it again in {wait:g} s. See {server.log}")
                 await asyncio.sleep(wait)
                 try:
                     await server.start()
                 except ServerFailed as problem:
-                    ended = f"does not start ({problem.message})"
+                    outcome = f"does not start ({problem.message})"
 
 
 class Foreign:
     """A server that somebody else runs: only its address and our login there are ours to keep."""
 
+    kept = None
+
     def __init__(self, home: Home, urls: str, env: Mapping[str, str]) -> None:
         self._home = home
-        self._parts = [_split(url.strip()) for url in urls.split(",") if url.strip()]
+        self._parts = servers(urls)
         self._env = env
 
     async def start(self) -> str:
@@ -117,7 +121,12 @@ class Foreign:
         ) if path else None
 
 
-def _split(url: str) -> SplitResult:
+def servers(urls: str) -> list[SplitResult]:
+    """The servers of a list divided by commas. Failure (usage) when one of them is none."""
+    return [_server(url.strip()) for url in urls.split(",") if url.strip()] or [_server("")]
+
+
+def _server(url: str) -> SplitResult:
     with contextlib.suppress(ValueError):
         part = urlsplit(url if "://" in url else f"nats://{url}")
         if part.scheme in ("nats", "tls") and part.hostname and part.port != 0:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from backchannel.errors import BackchannelError, Internal, Unavailable
 from backchannel.home import Home, Platform
 from cli.door import Where, doors, where_options
 from cli.failure import CHECK_FAILED
@@ -22,10 +23,12 @@ from cli.terminal import Terminal, age, shown, size
 def status(terminal: Terminal, where: Where) -> int | None:
     """Show how the platform is, on one screen. Exit code 7 when a part of it does not work."""
     platform = None if where.url or not isinstance(where.settings, Home) else where.platform()
-    groups = asyncio.run(_ask(where))
-    health = ask_health(
-        (where.url and http_of(where.url)) or (platform.http if platform else None), where.timeout
-    )
+    health = ask_health(_address(where, platform), where.timeout)
+    groups, silence = asyncio.run(_ask(where))
+    if silence is not None:
+        if not health.code:
+            raise silence
+        terminal.say(f"note: {silence.message}")
     if terminal.json:
         terminal.put(_document(platform, health, groups))
     else:
@@ -33,9 +36,19 @@ def status(terminal: Terminal, where: Where) -> int | None:
     return None if health.healthy else CHECK_FAILED
 
 
-async def _ask(where: Where) -> list[dict[str, Any]]:
-    async with doors(where) as found:
-        return [await door.ask("status") for door in found]
+def _address(where: Where, platform: Platform | None) -> str | None:
+    if where.url:
+        return http_of(where.url)
+    return platform.http if platform else None
+
+
+async def _ask(where: Where) -> tuple[list[dict[str, Any]], BackchannelError | None]:
+    """What the handlers say of each group; or why they say nothing."""
+    try:
+        async with doors(where) as found:
+            return [await door.ask("status") for door in found], None
+    except (Unavailable, Internal) as problem:
+        return [], problem
 
 
 def _document(platform: Platform | None, health: Health, groups: list[dict[str, Any]]) -> dict[str, Any]:

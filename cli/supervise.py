@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from backchannel.jetstream.leash import leashed
 from cli.failure import Failure
 from cli.log import Lines, Log
-from cli.restart import Backoff, Pacer
+from cli.restart import Backoff, Pacer, ended
 
 READY = b"ready"
 EARLY_DEATHS = 3
@@ -54,8 +54,10 @@ class Child:
         self._running: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self) -> asyncio.Task[None]:
+        """Run it from now on. The task ends when `stop` or `kill` was called, and never before."""
         self._task = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        return self._task
 
     async def served(self) -> None:
         """Wait until it says ready for the first time. Failure when it keeps dying instead."""
@@ -97,14 +99,14 @@ class Child:
         clock = asyncio.get_running_loop().time
         while not self._stopping.is_set():
             began = clock()
-            ended = await self._run_once()
+            outcome = await self._run_once()
             if self._stopping.is_set():
                 break
             deaths += 1
             if deaths >= EARLY_DEATHS and not self._was_ready:
                 self._hopeless.set()
             wait = self._backoff.after(clock() - began)
-            self._report(ended, wait, clock())
+            self._report(outcome, wait, clock())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._stopping.wait()
@@ -135,7 +137,7 @@ class Child:
         finally:
             self._running = None
             self.ready.clear()
-        return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        return ended(code)
 
     async def _read(self, stream: asyncio.StreamReader, awaited: bool) -> None:
         lines = Lines()
@@ -159,8 +161,11 @@ class Child:
             if self._unlogged.died(asyncio.get_running_loop().time()):
                 self._tell(f"{self.log.path} cannot be written ({problem.strerror}); its lines are lost")
 
-    def _report(self, ended: str, wait: float, now: float) -> None:
-        self._write(f"[up] {self.name} {ended}; starting it again in {wait:g} s".encode())
+    def _report(self, outcome: str, wait: float, now: float) -> None:
+        """To its log always; to the person, once it has served, and no more than once a minute."""
+        self._write(f"[up] {self.name} {outcome}; starting it again in {wait:g} s".encode())
+        if not self._was_ready:
+            return
         if count := self._pacer.died(now):
             often = f" ({count} times since the last report)" if count > 1 else ""
-            self._tell(f"{self.name} {ended}{often}; starting it again in {wait:g} s. See {self.log.path}")
+            self._tell(f"{self.name} {outcome}{often}; starting it again in {wait:g} s. See {self.log.path}")

@@ -10,10 +10,18 @@ import click
 from cli.group import Command
 from cli.option import Names, data_option, home_of
 from cli.serve import Plan, serve
+from cli.server import servers
 from cli.terminal import Terminal
 
 PORT = click.IntRange(0, 65535)
 MANY = click.IntRange(1, 64)
+
+
+def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | None:
+    """Refuse before anything is made or started."""
+    if urls:
+        servers(urls)
+    return urls
 
 
 @click.command(cls=Command)
@@ -34,6 +42,7 @@ MANY = click.IntRange(1, 64)
     "--nats",
     envvar="BACKCHANNEL_NATS_URL",
     metavar="URL",
+    callback=_servers,
     help="Use a NATS server that runs already. Its login may stand in the URL, or in BACKCHANNEL_NATS_USER "
     "and BACKCHANNEL_NATS_PASSWORD_FILE.",
 )
@@ -61,7 +70,9 @@ def up(
     handlers: int,
     durability: str,
 ) -> None:
-    """Start everything on this machine: nats-server, bridge, handlers.
+    """Start everything on this machine.
+
+    That is a nats-server, bridges and handlers; what dies is started again.
 
     When it serves, it prints a line `ready ws://HOST:PORT/ws http://HOST:PORT nats://HOST:PORT` on stdout.
     Ctrl-C stops it in order; a second Ctrl-C at once.
