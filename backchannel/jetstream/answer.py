@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pydantic_core
@@ -20,6 +21,7 @@ LONG = 10199
 NO_STREAM = 10059
 NO_ROOM = frozenset({10023, 10047, 10077, 10122})
 """The store, or what an account may use of it, is full."""
+PAUSE = 0.1
 MISSING = frozenset({10014, 10037, 10059})
 """No such consumer, message or stream."""
 
@@ -52,7 +54,7 @@ def number_of(error: dict[str, Any] | None) -> int:
 async def api(
     connection: Connection, endpoint: str, body: Any = None, *, timeout: float = 5.0
 ) -> dict[str, Any]:
-    """Ask ``$JS.API.<endpoint>``.
+    """Ask `$JS.API.<endpoint>`, again and again within `timeout` seconds while nobody can answer.
 
     Raises:
         NotFound: there is no such stream, consumer or message.
@@ -60,7 +62,19 @@ async def api(
         Internal: JetStream refused.
     """
     payload = b"" if body is None else pydantic_core.to_json(body)
-    reply = await connection.request(f"$JS.API.{endpoint}", payload, timeout=timeout)
+    clock = asyncio.get_running_loop().time
+    end = clock() + timeout
+    while True:
+        try:
+            return await _once(connection, endpoint, payload, end - clock())
+        except Unavailable:
+            if clock() + PAUSE >= end:
+                raise
+        await asyncio.sleep(PAUSE)
+
+
+async def _once(connection: Connection, endpoint: str, payload: bytes, wait: float) -> dict[str, Any]:
+    reply = await connection.request(f"$JS.API.{endpoint}", payload, timeout=wait)
     answer: dict[str, Any] = pydantic_core.from_json(reply.payload)
     if "error" in answer:
         raise failed(answer["error"])

@@ -118,7 +118,7 @@ class Server:
         """What it says before it has a log, and when it crashes."""
         return self.logs / "nats-server.stderr"
 
-    async def start(self, *, wait: float = 60.0) -> None:
+    async def start(self, *, wait: float = 120.0) -> None:
         """Start it and return once JetStream can be used. It must be called in a thread that stays.
 
         Raises:
@@ -174,7 +174,7 @@ class Server:
         if self._child is not None:
             self._child.kill()
 
-    async def restart(self, *, wait: float = 60.0) -> None:
+    async def restart(self, *, wait: float = 120.0) -> None:
         """Stop it and start it again, on the same port."""
         await self.stop()
         await self.start(wait=wait)

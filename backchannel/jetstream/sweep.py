@@ -14,12 +14,15 @@ PAGE = 256
 
 
 async def sweep(connection: Connection, stream: str, keep_seconds: float) -> int:
-    """Purge what is older than ``keep_seconds`` and settled everywhere; how many messages that were.
+    """Purge what is older than `keep_seconds` and settled everywhere; how many messages that were.
 
-    A consumer that has nothing left is no hindrance: its floor stays where its last own message lay.
+    A consumer that has nothing left is no hindrance: its floor stays where its last own message lay. While
+    there is no consumer at all, nothing is settled.
     """
     facts = await describe(connection, stream)
-    floor = min([await _floor(connection, stream), facts.last]) + 1
+    if facts.consumers == 0:
+        return 0
+    floor = min(await _floor(connection, stream), facts.last) + 1
     aged = await _first_since(connection, stream, keep_seconds)
     end = min(floor, facts.last + 1 if aged is None else aged)
     if end <= facts.first:
@@ -44,7 +47,7 @@ async def _floor(connection: Connection, stream: str) -> int:
 
 
 async def _first_since(connection: Connection, stream: str, seconds: float) -> int | None:
-    """The first sequence stored within the last ``seconds``; None if there is none."""
+    """The first sequence stored within the last `seconds`; None if there is none."""
     since = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
     try:
         answer = await api(connection, f"STREAM.MSG.GET.{stream}", {"start_time": since, "next_by_subj": ">"})

@@ -24,7 +24,7 @@ async def provision(
     """Create what is missing, change what differs; a line for each change. Several may do so at once.
 
     What is there already keeps its content, and every setting the files do not name. A `dry_run` only says
-    what it would do. Without `replicas`, there stay as many copies as there are; of a new stream there is one.
+    what it would do. Without `replicas` there stay as many copies as there are, and a new stream has one.
 
     Raises:
         Internal: JetStream refuses a change; the sentence names stream and reason.

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from backchannel.jetstream.embedded import Server
 from backchannel.jetstream.entry import MSG_ID, Entry
@@ -22,10 +25,32 @@ def frozen(server: Server) -> Iterator[None]:
     """The server is there, takes connections and bytes, and does nothing."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
+    while not _is_stopped(server.pid):  # the signal takes a moment to reach every thread
+        time.sleep(0.001)
     try:
         yield
     finally:
         os.kill(server.pid, signal.SIGCONT)
+
+
+def _is_stopped(process: int) -> bool:
+    stats = [task / "stat" for task in Path(f"/proc/{process}/task").glob("*")]
+    return all(stat.read_text("utf-8").rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def started(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A process whose output can be read; leave it with `with`."""
+    return subprocess.Popen(argv, stdout=subprocess.PIPE)
+
+
+def program_of(process: int) -> str:
+    """The name of the program a process runs; empty when there is no such process any more."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+    name, _, rest = state.partition("(")[2].rpartition(")")
+    return "" if rest.split()[0] == "Z" else name
 
 
 async def crash(server: Server) -> None:

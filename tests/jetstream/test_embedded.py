@@ -20,8 +20,7 @@ from backchannel.jetstream.folder import configuration
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import describe
 from backchannel.jetstream.topology import provision
-from tests.jetstream.faults import STREAM, crash, eventually, said
-from tests.jetstream.test_leash import program_of
+from tests.jetstream.faults import STREAM, crash, eventually, program_of, said, started
 
 ORPHAN = """
 import asyncio, sys
@@ -105,7 +104,7 @@ async def test_the_operator_cannot_touch_the_audit_trail(nats_server: Server, lo
 
 
 async def test_the_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path)], stdout=subprocess.PIPE) as parent:
+    with started([sys.executable, "-c", ORPHAN, str(tmp_path)]) as parent:
         assert parent.stdout is not None
         server = int(parent.stdout.readline())
         assert program_of(server) == "nats-server"
@@ -136,7 +135,7 @@ async def test_a_taken_port_is_told(tmp_path: Path) -> None:
 
 async def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ServerFailed, match="cannot be written .*choose another data folder"):
+    with pytest.raises(ServerFailed, match=r"cannot be written .*choose another data folder"):
         await Server(tmp_path / "file" / "store").start()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backchannel.jetstream.leash import leashed
-from tests.jetstream.faults import eventually
+from tests.jetstream.faults import eventually, program_of, started
 
 PARENT = """
 import subprocess, sys, time
@@ -22,20 +22,10 @@ time.sleep(600)
 """
 
 
-def program_of(process: int) -> str:
-    """The name of the program a process runs; empty when there is no such process any more."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text("utf-8")
-    except FileNotFoundError:
-        return ""
-    name, _, rest = state.partition("(")[2].rpartition(")")
-    return "" if rest.split()[0] == "Z" else name
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 @pytest.mark.parametrize("way", ["kernel", "watch"])
 async def test_a_program_dies_with_its_parent_even_when_that_is_killed(way: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT, way], stdout=subprocess.PIPE) as parent:
+    with started([sys.executable, "-c", PARENT, way]) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         await eventually(lambda: program_of(child) == "sleep")

@@ -66,8 +66,7 @@ async def test_every_post_is_stored_once_through_kill_9_of_the_server(
 
     async def post_all() -> None:
         for number in range(4000):
-            while publisher.free <= 0:
-                await asyncio.sleep(0.001)
+            await eventually(lambda: publisher.free > 0)
             outcomes.post(publisher, number, said(number))
             if number % 50 == 0:
                 await asyncio.sleep(0.001)
