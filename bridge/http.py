@@ -26,7 +26,6 @@ from bridge.page import PAGE
 from bridge.upgrade import Gate, TurnedAway
 
 log = structlog.get_logger("bridge.http")
-security = structlog.get_logger("bridge.security")
 
 SECURITY_HEADERS = [
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
@@ -149,9 +148,7 @@ class Pages:
         assert isinstance(error, TurnedAway)
         self._metrics.turned_away.labels(error.reason).inc()
         remote = request.client.host if request.client else "unknown"
-        security.warning(
-            "turned_away", reason=error.reason, status=error.status, remote=remote, detail=error.detail
-        )
+        self._gate.note(error, remote)
         headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
         code = "forbidden" if error.status in (401, 403) else "bad_request"
         return _json(_refusal(code, error.message), error.status, headers)

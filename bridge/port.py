@@ -29,7 +29,6 @@ from bridge.upgrade import Gate, Handshake, TurnedAway
 from bridge.wire import Wire
 
 log = structlog.get_logger("bridge.port")
-security = structlog.get_logger("bridge.security")
 QUIET = logging.getLogger("bridge.websocket")
 QUIET.setLevel(logging.ERROR)
 
@@ -37,7 +36,6 @@ PATH = "/ws"
 WANTS_WEBSOCKET = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket[ \t]*\r?\n", re.IGNORECASE)
 RETRY_AFTER = 1
 ABORT_SECONDS = 0.5
-LINES_PER_TICK = 50
 TOO_LARGE = (RequestLineTooLong, HeaderLineTooLong, TooManyHeaders)
 EXTRA = {
     401: ("WWW-Authenticate", "Bearer"),
@@ -70,7 +68,6 @@ class Port:
         self._http = HttpSide(app, config, self.upgrade)
         self._heartbeat = Heartbeat(self.room, metrics, self._tick)
         self._server: asyncio.Server | None = None
-        self._lines = LINES_PER_TICK
 
     async def open(self, sock: socket.socket) -> None:
         """Accept connections from a bound socket."""
@@ -125,7 +122,6 @@ class Port:
 
     def _tick(self) -> None:
         self._http.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        self._lines = LINES_PER_TICK
 
     def route(
         self, transport: asyncio.Transport, ticket: Ticket, remote: str, head: bytes, rest: bytes
@@ -172,15 +168,7 @@ class Port:
     def refuse(self, transport: asyncio.Transport, ticket: Ticket, remote: str, refusal: TurnedAway) -> None:
         """Answer in words, and close once the client has read them."""
         self.metrics.turned_away.labels(refusal.reason).inc()
-        if self._lines:  # whoever floods the port does not flood the log; all are counted
-            self._lines -= 1
-            security.warning(
-                "turned_away",
-                reason=refusal.reason,
-                status=refusal.status,
-                remote=remote,
-                detail=refusal.detail,
-            )
+        self._gate.note(refusal, remote)
         Departure(self, transport, ticket).begin(_written(refusal))
 
 

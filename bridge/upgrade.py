@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 from websockets.server import ServerProtocol
@@ -18,8 +17,7 @@ from backchannel.delivery import token as tokens
 from backchannel.errors import BackchannelError, Expired
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import SUBPROTOCOL
-
-log = structlog.get_logger("bridge.security")
+from bridge.blotter import Blotter
 
 MOST_VERIFIED = 10_000
 BEARER_SUBPROTOCOL = "bearer."
@@ -102,6 +100,7 @@ class Gate:
 
     def __init__(self, keyring: Keyring, origins: Iterable[str]) -> None:
         self._keyring = keyring
+        self._blotter = Blotter()
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
     def admit(self, head: Head) -> Claims | None:
@@ -126,8 +125,12 @@ class Gate:
         try:
             return self._believe(token)
         except TurnedAway as refusal:
-            log.warning("turned_away", reason=refusal.reason, detail=refusal.detail)
+            self.note(refusal, None)
             raise
+
+    def note(self, refusal: TurnedAway, remote: str | None) -> None:
+        """Write down for the operator what the client is not told."""
+        self._blotter.note(refusal.reason, status=refusal.status, remote=remote, detail=refusal.detail)
 
     def _check_origin(self, head: Head) -> bool:
         origins = head.get_all("Origin")

@@ -395,6 +395,7 @@ async def test_a_client_that_does_not_read_its_answer_is_dropped(
 ) -> None:
     monkeypatch.setattr("bridge.http._schema", lambda: b"x" * 20_000_000)
     bridge = await opened(answer_seconds=0.2)
+    monkeypatch.setattr(bridge.port._http.uvicorn, "timeout_keep_alive", 0.1)
     gone = asyncio.Event()
     bridge.port.crowd.on_empty = gone.set
     _, writer = await bridge.dial()

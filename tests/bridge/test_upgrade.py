@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from backchannel.delivery import token as tokens
 from backchannel.errors import Expired
+from bridge.blotter import LINES_PER_SECOND, Blotter
 from bridge.upgrade import Gate, Keyring, TurnedAway, WrongGroup, own_origins
 from tests.bridge.conftest import KEY, Opener, Running, hang_up, read_head, status_of
 
@@ -114,8 +115,9 @@ def bad_tokens(bridge: Running) -> dict[str, list[str]]:
 
 
 async def test_every_bad_token_gets_the_same_answer_and_only_the_log_knows_why(
-    bridge: Running, events: list[dict[str, Any]]
+    bridge: Running, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bridge.blotter.LINES_PER_SECOND", 1000)
     answers = set()
     for reason, attempts in bad_tokens(bridge).items():
         for attempt in attempts or [""]:
@@ -230,13 +232,21 @@ async def test_refusals_are_not_kept_by_anybody(bridge: Running) -> None:
     assert answer["www-authenticate"] == "Bearer"
 
 
-async def test_a_flood_of_refusals_is_counted_but_does_not_flood_the_log(
-    bridge: Running, events: list[dict[str, Any]]
-) -> None:
+async def test_a_flood_of_refusals_is_counted(bridge: Running) -> None:
     for _ in range(80):
         assert status_of(await bridge.exchange(bridge.handshake())) == 401
     assert bridge.metrics.turned_away.labels("no_token").value == 80
-    assert 0 < len(events) <= 60
+
+
+def test_a_flood_of_refusals_does_not_flood_the_log(events: list[dict[str, Any]]) -> None:
+    clock = Clock()
+    blotter = Blotter(clock)
+    for _ in range(1000):
+        blotter.note("bad_token", status=401, remote="10.0.0.1", detail=None)
+    assert len(events) == LINES_PER_SECOND
+    clock.now += 1
+    blotter.note("expired", status=401, remote="10.0.0.2", detail=None)
+    assert (events[-1]["reason"], events[-1]["unwritten_before"]) == ("expired", 1000 - LINES_PER_SECOND)
 
 
 async def test_a_real_client_sees_the_status(bridge: Running) -> None:

@@ -1,0 +1,36 @@
+"""The blotter: who was turned away and why, a bounded number of lines a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+security = structlog.get_logger("bridge.security")
+
+LINES_PER_SECOND = 20
+
+
+class Blotter:
+    """Whoever floods the bridge does not flood its log: beyond the limit, lines are only counted."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._second = 0
+        self._written = 0
+        self._unwritten = 0
+
+    def note(self, reason: str, *, status: int | None, remote: str | None, detail: str | None) -> None:
+        """One security event. Nothing in it may be a secret."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= LINES_PER_SECOND:
+            self._unwritten += 1
+            return
+        self._written += 1
+        missed, self._unwritten = self._unwritten, 0
+        security.warning(
+            "turned_away", reason=reason, status=status, remote=remote, detail=detail, unwritten_before=missed
+        )
