@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from backchannel.delivery.cursor import Continue, Cursor, Gap, place
+from backchannel.delivery.cursor import Cursor
 from backchannel.delivery.outbox import Bounds
+from backchannel.delivery.resume import Course, Standing, course, nothing_waits
 from backchannel.delivery.session import State
 from backchannel.errors import BackchannelError, BadMessage, Conflict, Forbidden, Unavailable
 from backchannel.protocol.claims import Claims
-from backchannel.protocol.frame import CloseCode, Hello, Welcome
+from backchannel.protocol.frame import CloseCode, Hello, Resume, Welcome
 from backchannel.protocol.frame import Limits as SaidLimits
 from backchannel.protocol.message import rfc3339
 from bridge.feed import Feed
 from bridge.peer import Peer
-from bridge.positions import Holding, Kept, Place, SessionReused, Standing
+from bridge.positions import Holding, Kept, Place, SessionReused
 from bridge.presence import lease
-from bridge.replay import Plan, Replay
+from bridge.replay import Replay
+from bridge.roster import PURPOSES
 
 if TYPE_CHECKING:
     from bridge.house import House
@@ -36,18 +38,7 @@ PATIENCE = 8.0
 """How long a client waits at the door while the log cannot be reached; a restart takes less."""
 
 TRIES = 10
-Outcome = Literal["resumed", "gap", "live_only"]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How a client goes on: from where, what it is told, and what is kept of it."""
-
-    plan: Plan
-    outcome: Outcome
-    standing: Standing
-    failure: str | None = None
 
 
 class TurnedAway(Exception):
@@ -91,57 +82,58 @@ class Arrival:
         return None
 
     async def _come_in(self) -> Replay:
-        await self._make_room()
+        resume = self.hello.resume or Resume()
+        cursor = Cursor.parse(resume.cursor, "resume.cursor") if resume.cursor is not None else None
+        await self._make_room(resume.session)
         await self._patiently(lambda: self.house.directory.register(self.claims, self.hello.intake))
         await self._patiently(self._show)
-        holding, course = await self._patiently(self._take_place)
-        return await self._welcome(holding, course)
+        holding, found = await self._patiently(lambda: self._take_place(cursor, resume.session))
+        return await self._welcome(holding, found)
 
     # ---- room
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, session: str | None) -> None:
         """Let the connection in beside the others of its agent, or in the place of one."""
-        group, agent = self.peer.owner
-        self.peer.purpose = self.hello.purpose
-        if await self._patiently(self._resumes):
-            self._replace()
-        while rivals := self.house.roster.rivals(group, agent, active=self.peer.active):
-            answers = [await rival.answers(ANSWER_SECONDS) for rival in rivals]
-            self._require_here()
-            silent = [rival for rival, there in zip(rivals, answers, strict=True) if not there]
-            if not silent:
-                raise self._one_too_many()
-            self.house.replace(silent[0], "it did not answer, and a newer connection came")
-        self._require_here()
-        self.peer.purpose = self.house.roster.purpose(
-            group, agent, self.hello.purpose, active=self.peer.active
-        )
+        roster, (group, agent) = self.house.roster, self.peer.owner
+        purpose = await self._patiently(lambda: self._resumed(session))
+        for present in roster.of(group, agent) if purpose is not None else ():
+            if present.purpose == purpose:
+                self.house.replace(present, "a newer connection resumed this session")
+        while rivals := roster.rivals(group, agent, active=self.peer.active):
+            await self._require_one_to_go(rivals)
+        self.peer.purpose = purpose or roster.purpose(group, agent, self._wanted_purpose())
         self.house.enter(self.peer)
 
-    async def _resumes(self) -> bool:
-        """Whether it shows the current session token. An old or foreign one is a suspected hijack."""
-        session = self.hello.resume.session if self.hello.resume else None
+    async def _resumed(self, session: str | None) -> str | None:
+        """The purpose of the place whose session token it shows; None if it shows none, or nothing is kept.
+
+        An old or foreign token is a suspected hijack.
+        """
         if session is None:
-            return False
-        kept = await self.house.positions.look(self._place(self._wanted_purpose()))
-        if kept.standing is None:
-            return False
-        if kept.standing.recognises(session):
-            return True
-        raise self._reused()
+            return None
+        known = False
+        for purpose in dict.fromkeys((self._wanted_purpose(), *PURPOSES)):
+            record = (await self.house.positions.look(self._place(purpose))).record
+            if record is not None and record.recognises(session):
+                return purpose
+            known = known or record is not None
+        if known:
+            raise self._reused()
+        return None
 
     def _wanted_purpose(self) -> str:
-        """The purpose whose session is resumed: as if nobody else were here."""
+        """An observer that calls itself primary must not take the place of the active connection."""
         wanted = self.hello.purpose
         return "observer" if wanted == "primary" and not self.peer.active else wanted
 
-    def _replace(self) -> None:
-        """The old connection of this session ends."""
-        purpose = self._wanted_purpose()
-        group, agent = self.peer.owner
-        for present in self.house.roster.of(group, agent):
-            if present.purpose == purpose:
-                self.house.replace(present, "a newer connection resumed this session")
+    async def _require_one_to_go(self, rivals: Sequence[Peer]) -> None:
+        """One of them gives way if it does not answer; else the newcomer is one too many."""
+        answers = await asyncio.gather(*(rival.answers(ANSWER_SECONDS) for rival in rivals))
+        self._require_here()
+        silent = next((rival for rival, there in zip(rivals, answers, strict=True) if not there), None)
+        if silent is None:
+            raise self._one_too_many()
+        self.house.replace(silent, "it did not answer, and a newer connection came")
 
     def _one_too_many(self) -> TurnedAway:
         security.warning("one_connection_too_many", agent=self.claims.sub, remote=self.peer.wire.remote)
@@ -170,89 +162,55 @@ class Arrival:
         self.peer.lease = held.key
         await self.house.presence.add(held)
 
-    async def _take_place(self) -> tuple[Holding, Course]:
+    async def _take_place(self, cursor: Cursor | None, session: str | None) -> tuple[Holding, Course]:
         """Decide where to go on, and take the position with a new session token."""
-        resume = self.hello.resume
         where = self._place(self.peer.purpose)
         for _ in range(TRIES):
             kept = await self.house.positions.look(where)
-            presented = self._presented(kept)
-            course = await self._course(kept, resume.cursor if resume else None)
+            presented = self._presented(kept, session)
+            found = await self._course(cursor, kept.standing)
             try:
-                holding = await self.house.positions.claim(where, kept, course.standing, presented)
+                holding = await self.house.positions.claim(where, kept, found.standing, presented)
             except Conflict:
                 continue
+            self.peer.stand_at(holding)
             if presented is not None:
                 await self.house.successors.announce(holding)
-            return holding, course
+            return holding, found
         raise Unavailable("Too many connections of this agent come and go; try again.", retry_after=1.0)
 
-    def _presented(self, kept: Kept) -> str | None:
-        session = self.hello.resume.session if self.hello.resume else None
-        if session is None or kept.standing is None:
+    def _presented(self, kept: Kept, session: str | None) -> str | None:
+        """The session token it shows, if that is the one of its place still."""
+        if session is None or kept.record is None:
             return None
-        if kept.standing.recognises(session):
+        if kept.record.recognises(session):
             return session
-        if self.peer.purpose != self._wanted_purpose():
-            return None
         raise self._reused()
 
-    async def _course(self, kept: Kept, text: str | None) -> Course:
-        standing = kept.standing
-        if text is not None:
-            return await self._from_cursor(Cursor.parse(text, "resume.cursor"), standing)
-        if standing is not None:
-            return await self._from_cursor(Cursor(standing.epoch, standing.acked), standing)
-        return await self._first_time()
-
-    async def _from_cursor(self, cursor: Cursor, standing: Standing | None) -> Course:
-        if cursor.sequence > self.feed.extent.last:
+    async def _course(self, cursor: Cursor | None, standing: Standing | None) -> Course:
+        wanted = cursor.sequence if cursor else standing.acked if standing else 0
+        if wanted > self.feed.extent.last:
             await self.feed.survey()  # another bridge may have seen more
-        match place(cursor, self.feed.extent):
-            case Gap(reason):
-                now = self.feed.position
-                kept = Standing(self.feed.epoch, now, now)
-                return Course(Plan(now), "gap", kept, reason)
-            case Continue(after):
-                return self._continue(after, standing)
-
-    def _continue(self, after: int, standing: Standing | None) -> Course:
-        if standing is None or standing.epoch != self.feed.epoch:
-            return Course(Plan(after), "resumed", Standing(self.feed.epoch, after, after))
-        # Until what waited for its first connection is acknowledged, what everyone heard before is not its.
-        since = standing.since if standing.acked < standing.since else 0
-        return Course(
-            Plan(after, since if after < since else 0),
-            "resumed",
-            replace(standing, acked=max(standing.acked, after)),
-        )
-
-    async def _first_time(self) -> Course:
-        """What was for it before it ever came waits for it; what everyone hears begins now."""
         self.feed.flush()
-        now, start = self.feed.position, max(self.feed.first - 1, 0)
-        plan = Plan(start, since=now)
-        waiting = await self._replay(plan).measure()
-        if not waiting:
-            plan, start = Plan(now), now
-        return Course(plan, "live_only", Standing(self.feed.epoch, start, now))
+        found = course(cursor, standing, self.feed.extent, self.feed.position)
+        if found.outcome == "live_only" and not await self._replay(found).measure():
+            return nothing_waits(found)
+        return found
 
     # ---- welcome
 
-    def _replay(self, plan: Plan) -> Replay:
-        return Replay(self.feed, self.peer.listen(self.feed, self.bounds), plan, self.house.readers)
+    def _replay(self, found: Course) -> Replay:
+        return Replay(self.feed, self.peer.listen(self.feed, self.bounds), found, self.house.readers)
 
-    async def _welcome(self, holding: Holding, course: Course) -> Replay:
-        replay = self._replay(course.plan)
+    async def _welcome(self, holding: Holding, found: Course) -> Replay:
+        replay = self._replay(found)
         replaying = await self._patiently(replay.measure)
-        self._require_here()
-        self.peer.stand_at(holding)
         ear = self.peer.listen(self.feed, self.bounds)
         self.feed.returning[ear] = ear
-        self.peer.say(self._words(holding, course, replaying))
+        self.peer.say(self._words(holding, found, replaying))
         self.peer.session.arrived()
         self.peer.wire.ping()  # its answer shows that the new session token has arrived
-        self.house.metrics.resumes.labels(course.outcome).inc()
+        self.house.metrics.resumes.labels(found.outcome).inc()
         return replay
 
     @property
@@ -260,7 +218,7 @@ class Arrival:
         human = self.claims.entity_type == "human"
         return Bounds(events=HUMAN_QUEUE if human else self.house.config.queue)
 
-    def _words(self, holding: Holding, course: Course, replaying: int) -> dict[str, Any]:
+    def _words(self, holding: Holding, found: Course, replaying: int) -> dict[str, Any]:
         config = self.house.config
         return Welcome(
             connection_id=self.peer.wire.connection_id,
@@ -268,10 +226,10 @@ class Arrival:
             group=self.feed.group,
             permission=self.peer.session.permission,
             session=holding.session,
-            cursor=self.feed.cursor_at(course.plan.after),
-            resumed=course.outcome == "resumed",
-            outcome=course.outcome,
-            resume_failure=course.failure,
+            cursor=self.feed.cursor_at(found.after),
+            resumed=found.outcome == "resumed",
+            outcome=found.outcome,
+            resume_failure=found.failure,
             replaying=replaying,
             limits=SaidLimits(
                 max_message_bytes=config.max_message_bytes,

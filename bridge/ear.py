@@ -14,9 +14,6 @@ from bridge.metrics import Metrics
 from bridge.ring import Event
 from bridge.wire import Wire
 
-DRAINED_AT_ONCE = 128 << 10
-"""Bytes an outbox gives away in one turn of the loop."""
-
 MOST_OVERTAKEN = 10_000
 FAULT = 1011
 
@@ -149,6 +146,7 @@ class Ear:
         self._outbox = outbox
         self._metrics.outbox.inc(len(outbox) - before)
         if outbox.hopeless:
+            self.close()
             self._on_end(CloseCode.TOO_SLOW, "too slow: come back and catch up from the log")
 
     def _drain(self) -> None:
@@ -159,7 +157,7 @@ class Ear:
             return
         self._report(outbox)
         frames, count, length = [], 0, 0
-        while length < DRAINED_AT_ONCE and (event := outbox.pop()) is not None:
+        while length < self._bounds.at_once and (event := outbox.pop()) is not None:
             frames.append(event.frame)
             length += event.size
             count += 1

@@ -13,7 +13,7 @@ from backchannel.delivery.audience import Life, Membership, life
 from backchannel.delivery.cursor import Cursor, Extent
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.read import Record, StreamFacts, describe, last, page
+from backchannel.jetstream.read import Page, Record, StreamFacts, describe, last, page
 from backchannel.jetstream.tail import Tail
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
@@ -154,6 +154,10 @@ class Feed:
         if found is not None and found.sequence > self.position and self._tail is not None:
             await self._tail.reached(found.sequence, 5.0)
 
+    async def page(self, after: int, wanted: str, until: int) -> Page:
+        """What the log holds in `(after, until]` on the subjects `wanted`. Raises Unavailable."""
+        return await page(self.connection, self.stream, after, limit=PAGE, filter=wanted, until=until)
+
     def event(self, record: Record, found: Route) -> Event:
         """The record as it is sent: its stored bytes, with the cursor spliced in before the last brace."""
         cursor = b',"cursor":"%s.%d"}' % (self.epoch.encode(), record.sequence)
@@ -231,8 +235,7 @@ class Feed:
         """Fold every sidebar's life up to `until`."""
         position = 0
         while position < until:
-            wanted = lives(self.group)
-            found = await page(self.connection, self.stream, position, limit=PAGE, filter=wanted, until=until)
+            found = await self.page(position, lives(self.group), until)
             for record in found.records:
                 where = route(record.subject)
                 if where is not None and where.alive is not None:

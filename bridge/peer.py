@@ -248,7 +248,7 @@ class Peer:
         except BackchannelError as error:
             self.refuse(error, None)
             return
-        if self.holding is None or self.ear is None or cursor.epoch != self.holding.standing.epoch:
+        if self.holding is None or self.ear is None or cursor.epoch != self.holding.record.standing.epoch:
             return
         if self._acknowledged.acknowledge(cursor.sequence, self.ear.contiguous):
             self.holding.acknowledge(self._acknowledged.position)
@@ -256,7 +256,7 @@ class Peer:
     def stand_at(self, holding: Holding) -> None:
         """From where acknowledgements count."""
         self.holding = holding
-        self._acknowledged = Acknowledgement(holding.standing.acked)
+        self._acknowledged = Acknowledgement(holding.record.standing.acked)
 
     # ---- is it there, and how it ends
 

@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pydantic_core
 import structlog
 
+from backchannel.delivery.resume import Standing
 from backchannel.errors import BackchannelError, Conflict, Forbidden
 from backchannel.jetstream.bucket import Bucket
 
@@ -37,32 +38,31 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What is kept of a position.
+class Record:
+    """What is kept of a place: how far it is, and the digests of its session tokens.
 
-    `session` is the digest of the current session token; `previous` of the one before, which still counts
-    until the client has shown that it got the new one. `acked` is the acknowledged position of the log
-    `epoch`, and `since` that of the first connection.
+    `session` is the current one; `previous` the one before, which still counts until the client has shown
+    that it got the new one.
     """
 
-    epoch: str
-    acked: int
-    since: int
-    session: str = ""
+    standing: Standing
+    session: str
     previous: str | None = None
 
     @classmethod
-    def read(cls, payload: bytes) -> Standing | None:
+    def read(cls, payload: bytes) -> Record | None:
         """None if it cannot be read."""
         try:
             kept: dict[str, Any] = pydantic_core.from_json(payload)
-            return cls(kept["epoch"], kept["acked"], kept["since"], kept["session"], kept.get("previous"))
+            standing = Standing(str(kept["epoch"]), int(kept["acked"]), int(kept["since"]))
+            return cls(standing, str(kept["session"]), kept.get("previous"))
         except (ValueError, KeyError, TypeError):
             log.warning("a position cannot be read")
             return None
 
     def written(self) -> bytes:
-        return pydantic_core.to_json(self)
+        sessions = {"session": self.session, "previous": self.previous}
+        return pydantic_core.to_json(asdict(self.standing) | sessions)
 
     def recognises(self, session: str) -> bool:
         offered = digest(session)
@@ -76,34 +76,40 @@ def digest(session: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """A position while its connection lives here."""
+    """A place while its connection lives here. `session` is the token for the next resume.
+
+    `lost`: somebody else has taken the place.
+    """
 
     place: Place
-    standing: Standing
+    record: Record
     revision: int
     session: str = field(repr=False)
     dirty: bool = False
     lost: bool = False
-    """Somebody else took the position over."""
 
     def acknowledge(self, position: int) -> None:
-        self._change(replace(self.standing, acked=position))
+        self._change(replace(self.record, standing=replace(self.record.standing, acked=position)))
 
     def confirm(self) -> None:
         """The client has its new session token; the one before it ends."""
-        if self.standing.previous is not None:
-            self._change(replace(self.standing, previous=None))
+        if self.record.previous is not None:
+            self._change(replace(self.record, previous=None))
 
-    def _change(self, standing: Standing) -> None:
-        self.standing = standing
+    def _change(self, record: Record) -> None:
+        self.record = record
         self.dirty = True
 
 
 class Kept(NamedTuple):
     """What the bucket says of a place, and at which revision (0: nothing)."""
 
-    standing: Standing | None
+    record: Record | None
     revision: int
+
+    @property
+    def standing(self) -> Standing | None:
+        return self.record.standing if self.record else None
 
 
 class Positions:
@@ -120,7 +126,7 @@ class Positions:
         if held is not None and held.dirty:
             await self._write(held)
         found = await self._bucket.get(str(place))
-        return Kept(None, 0) if found is None else Kept(Standing.read(found.payload), found.revision)
+        return Kept(None, 0) if found is None else Kept(Record.read(found.payload), found.revision)
 
     async def claim(self, place: Place, kept: Kept, standing: Standing, presented: str | None) -> Holding:
         """Take a place with a new session token.
@@ -130,7 +136,7 @@ class Positions:
             Unavailable: it cannot be written now.
         """
         session = secrets.token_urlsafe(32)
-        taken = replace(standing, session=digest(session), previous=digest(presented) if presented else None)
+        taken = Record(standing, digest(session), digest(presented) if presented else None)
         if kept.revision:
             revision = await self._bucket.update(str(place), taken.written(), kept.revision)
         else:
@@ -171,7 +177,7 @@ class Positions:
     async def _write_once(self, holding: Holding) -> bool:
         try:
             holding.revision = await self._bucket.update(
-                str(holding.place), holding.standing.written(), holding.revision
+                str(holding.place), holding.record.written(), holding.revision
             )
         except Conflict:
             return await self._reconcile(holding)
@@ -180,9 +186,9 @@ class Positions:
     async def _reconcile(self, holding: Holding) -> bool:
         """Somebody wrote in between: ourselves, unheard, or whoever took the place. True when all is said."""
         found = await self._bucket.get(str(holding.place))
-        standing = Standing.read(found.payload) if found is not None else None
-        if found is None or standing is None or standing.session != holding.standing.session:
+        record = Record.read(found.payload) if found is not None else None
+        if found is None or record is None or record.session != holding.record.session:
             holding.lost = True
             return True
         holding.revision = found.revision
-        return standing == holding.standing
+        return record == holding.record

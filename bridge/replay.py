@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from backchannel.delivery.resume import Course
 from backchannel.errors import Unavailable
-from backchannel.jetstream.read import Page, Record, page
+from backchannel.jetstream.read import Page, Record
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.subject import content_of, inbox_of
 from bridge.feed import PAGE, Feed
@@ -35,18 +36,6 @@ READERS = 16
 RETRY = 0.5
 MOST_FILTERS = 32
 """Sidebars of a newcomer up to which each is read by itself; beyond, the whole log is read once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Where somebody reads on: after the position `after`.
-
-    Up to `since`, the position of its first connection, only what was for it in person counts: its inbox and
-    its sidebars, but not what everyone heard before it was there.
-    """
-
-    after: int
-    since: int = 0
 
 
 class Reader(Listener, Protocol):
@@ -77,21 +66,22 @@ class Replay:
 
     feed: Feed
     reader: Reader
-    plan: Plan
+    course: Course
     gate: asyncio.Semaphore
-    total: int = 0
+    at_once: int = AT_ONCE
+    total: int = field(default=0, init=False)
     _sent: int = field(default=0, init=False)
 
     async def measure(self) -> int:
         """How many events are to come. Raises Unavailable."""
         self.feed.flush()
         until = self.feed.position
-        if self.feed.ring.covers(self.plan.after):
-            self.total = sum(1 for event in self.feed.ring.after(self.plan.after) if self._visible(event))
-        elif until - self.plan.after <= EXACT or self.plan.since:
+        if self.feed.ring.covers(self.course.after):
+            self.total = sum(1 for event in self.feed.ring.after(self.course.after) if self._visible(event))
+        elif until - self.course.after <= EXACT or self.course.since:
             self.total = await self._count(until)
         else:
-            self.total = until - self.plan.after
+            self.total = until - self.course.after
         return self.total
 
     async def run(self) -> int:
@@ -103,7 +93,8 @@ class Replay:
             ConnectionError: the reader has gone.
             Unavailable: the log cannot be read on.
         """
-        position = self.plan.after
+        position = self.course.after
+        self.reader.caught_up(position)
         while True:
             if not self.feed.ring.covers(position):
                 position = await self._from_log(position)
@@ -118,7 +109,7 @@ class Replay:
                 await self.reader.drained()
             position = batch.position
             self.reader.caught_up(position)
-            if position >= self.plan.since and self.feed.ring.covers(position):
+            if position >= self.course.since and self.feed.ring.covers(position):
                 break
         return position
 
@@ -126,7 +117,7 @@ class Replay:
         """Read on in the ring, a stretch at a time; at its end, join the audience in the same turn."""
         while self.feed.ring.covers(position):
             self.feed.flush()
-            stretch = _stretch(self.feed.ring.after(position, AT_ONCE))
+            stretch = _stretch(self.feed.ring.after(position, self.at_once))
             for chunk in _chunks(self._fresh([event for event in stretch if self._visible(event)])):
                 self._give(chunk)
             position = stretch[-1].sequence if stretch else position
@@ -147,16 +138,17 @@ class Replay:
     def _give(self, chunk: Sequence[Event]) -> None:
         self._sent += len(chunk)
         self.reader.catch_up(chunk, max(0, self.total - self._sent))
+        self.reader.caught_up(chunk[-1].sequence)
 
     def _visible(self, event: Event) -> bool:
-        if event.sequence <= self.plan.since and event.key == EVERYONE:
+        if event.sequence <= self.course.since and event.key == EVERYONE:
             return False
         reader = self.reader
         return self.feed.membership.sees(reader.agent, event.to, event.sequence, reader.access)
 
     async def _count(self, until: int) -> int:
         counted, looked_at = 0, 0
-        async for batch in self._batches(self.plan.after, until):
+        async for batch in self._batches(self.course.after, until):
             counted += len(batch.events)
             looked_at += PAGE
             if looked_at > EXACT:
@@ -165,7 +157,7 @@ class Replay:
 
     async def _batches(self, after: int, until: int) -> AsyncIterator[Batch]:
         """What the reader sees of the log in `(after, until]`, in order, a page at a time."""
-        since = min(self.plan.since, until)
+        since = min(self.course.since, until)
         if after < since and (filters := self._personal()):
             async for batch in self._merged(filters, after, since):
                 yield batch
@@ -180,9 +172,7 @@ class Replay:
         while True:
             try:
                 async with self.gate:
-                    return await page(
-                        self.feed.connection, self.feed.stream, after, limit=PAGE, filter=wanted, until=until
-                    )
+                    return await self.feed.page(after, wanted, until)
             except Unavailable as problem:
                 log.info("a replay waits for the log", problem=problem.message)
             await asyncio.sleep(RETRY)

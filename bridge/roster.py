@@ -56,11 +56,7 @@ class Roster(Generic[P]):
             return rivals
         return present if len(present) >= MOST else []
 
-    def purpose(self, group: str, agent: str, wanted: str, *, active: bool) -> str:
-        """The purpose under which a newcomer's position is kept: none that is in use here.
-
-        An observer that calls itself primary must not take the position of the active connection.
-        """
+    def purpose(self, group: str, agent: str, wanted: str) -> str:
+        """The purpose under which a newcomer's position is kept: the wanted one, or one not in use here."""
         taken = {one.purpose for one in self.of(group, agent)}
-        first = "observer" if wanted == "primary" and not active else wanted
-        return next((one for one in (first, *reversed(PURPOSES)) if one not in taken), first)
+        return next((one for one in (wanted, *reversed(PURPOSES)) if one not in taken), wanted)

@@ -29,12 +29,13 @@ W = TypeVar("W", bound=Waiting)
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much may wait: `events` and `length` (bytes) before something is left out, and the hard ends of
-    what is never left out, past which the connection is hopeless."""
+    what is never left out, past which the connection is hopeless. `at_once` bytes leave in one go."""
 
     events: int = 200
     length: int = 8 << 20
     hard_events: int = 5_000
     hard_length: int = 32 << 20
+    at_once: int = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
