@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import jwt
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from backchannel.home import Home
 from tests.build import content
 
 WAIT = 30.0
@@ -68,15 +72,14 @@ class Platform:
 
     def children(self, name: str) -> list[int]:
         """The process ids below us whose command line holds a word."""
-        found = []
-        for pid in descendants(self.pid):
-            try:
-                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if name in line:
-                found.append(pid)
-        return found
+        return [pid for pid in descendants(self.pid) if name in self.command_line(pid)]
+
+    def command_line(self, pid: int) -> str:
+        """Empty for a process that has ended."""
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            return ""
 
     def kill(self, name: str) -> int:
         """kill -9; how many that were."""
@@ -116,13 +119,27 @@ class Platform:
         return json.loads(out)
 
     async def token(self, agent: str, *more: str) -> str:
+        """A token as the CLI makes it; its bearer is known from then on."""
         code, out, err = await self.run("token", "create", agent, *more)
         assert code == 0, err
         return out.strip()
 
+    def signed(self, name: str, **claims: Any) -> str:
+        """A token signed here with the platform's key; its bearer is known from its first connection on."""
+        now = int(time.time())
+        known = {
+            "sub": name,
+            "entity_id": name,
+            "aud": "backchannel",
+            "iat": now,
+            "exp": now + 3600,
+            "jti": secrets.token_hex(8),
+        }
+        return jwt.encode(known | claims, Home(self.data).token_key(), algorithm="HS256")
+
     async def agent(self, name: str, **hello: Any) -> Raw:
         """A connected agent that has been welcomed and is live."""
-        return await self.enter(await self.token(name), **hello)
+        return await self.enter(self.signed(name), **hello)
 
     async def enter(self, token: str, **hello: Any) -> Raw:
         """The same with a token one has."""
