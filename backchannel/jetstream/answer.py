@@ -10,8 +10,10 @@ import pydantic_core
 from backchannel.errors import BackchannelError, Conflict, Internal, NotFound, TooLarge, Unavailable
 from backchannel.jetstream.connection import Connection
 
-STALE = frozenset({10071, 10164})
+STALE = 10071
 """The expected last sequence was another one."""
+IN_FLIGHT = 10164
+"""Something is being written behind the fence: perhaps by somebody else, perhaps an earlier try of ours."""
 APPLIED = 10201
 """A message of the batch is in the stream already: the batch was applied before."""
 AGAIN = frozenset({10158, 10176})
@@ -21,6 +23,8 @@ LONG = 10199
 NO_STREAM = 10059
 NO_ROOM = frozenset({10023, 10047, 10077, 10122})
 """The store, or what an account may use of it, is full."""
+TRY = 2.0
+"""Seconds after which a question is asked anew: its leader may have died with it."""
 PAUSE = 0.1
 MISSING = frozenset({10014, 10037, 10059})
 """No such consumer, message or stream."""
@@ -34,7 +38,7 @@ def failed(error: dict[str, Any]) -> BackchannelError:
     """The error object of an API answer, as ours."""
     number = int(error.get("err_code", 0))
     said = f"JetStream refused it ({number}): {error.get('description', 'no reason given')}."
-    if number in STALE:
+    if number in (STALE, IN_FLIGHT):
         return Conflict(said)
     if number in MISSING:
         return NoStream(said) if number == NO_STREAM else NotFound(said)
@@ -66,7 +70,7 @@ async def api(
     end = clock() + timeout
     while True:
         try:
-            return await _once(connection, endpoint, payload, end - clock())
+            return await _once(connection, endpoint, payload, min(TRY, end - clock()))
         except Unavailable:
             if clock() + PAUSE >= end:
                 raise

@@ -10,7 +10,7 @@ from typing import Any
 import pydantic_core
 
 from backchannel.errors import BackchannelError, Conflict, Internal, TooLarge, Unavailable
-from backchannel.jetstream.answer import AGAIN, APPLIED, STALE, failed, number_of
+from backchannel.jetstream.answer import AGAIN, APPLIED, IN_FLIGHT, STALE, failed, number_of
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.entry import Entry, Stored
 from backchannel.jetstream.head import write_head
@@ -21,6 +21,8 @@ AT_ONCE = 16
 MOST = 1000
 ANSWER = 5.0
 PAUSE = 0.05
+IN_FLIGHT_WAIT = 2.0
+"""Seconds in which it must be clear who else is writing behind a fence."""
 
 
 class Batches:
@@ -47,6 +49,7 @@ class Batches:
     async def _until_known(self, entries: Sequence[Entry]) -> Stored:
         clock = asyncio.get_running_loop().time
         end, retried = clock() + self._deadline, False
+        patience = clock() + IN_FLIGHT_WAIT
         while True:
             outcome = await self._attempt(entries, max(min(ANSWER, end - clock()), 0.1))
             match outcome:
@@ -54,7 +57,7 @@ class Batches:
                     return outcome
                 case int() if outcome == APPLIED:
                     return await self._found(entries, not retried) or Stored(0, not retried, "")
-                case int() if outcome in STALE:
+                case int() if outcome == STALE or (outcome == IN_FLIGHT and clock() > patience):
                     if (stored := await self._found(entries, not retried)) is not None:
                         return stored
                     raise Conflict("Somebody else wrote there first: read again, then decide again.")
@@ -104,5 +107,5 @@ def _outcome(answer: dict[str, Any]) -> Stored | int | BackchannelError:
             return Internal("JetStream gave an answer to a batch that is none.")
         return Stored(int(answer["seq"]), False, str(answer["stream"]))
     number = number_of(error)
-    known = number == APPLIED or number in STALE or number in AGAIN
+    known = number in (*AGAIN, APPLIED, STALE, IN_FLIGHT)
     return number if known else failed(error)

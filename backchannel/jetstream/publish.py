@@ -11,7 +11,7 @@ import pydantic_core
 import structlog
 
 from backchannel.errors import BackchannelError, Internal, QueueFull, Unavailable
-from backchannel.jetstream.answer import AGAIN, STALE, failed, number_of
+from backchannel.jetstream.answer import AGAIN, IN_FLIGHT, STALE, failed, number_of
 from backchannel.jetstream.batch import Batches
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.entry import EXPECTED, MSG_ID, Entry, Fence, Stored, covers, fenced
@@ -178,9 +178,9 @@ class Publisher:
         self._finish(number, Stored(answer["seq"], duplicate, answer["stream"]))
 
     def _refused(self, number: int, pending: _Pending, error: dict[str, Any]) -> None:
-        if number_of(error) in AGAIN or error.get("code") == 503:
+        if number_of(error) in (*AGAIN, IN_FLIGHT) or error.get("code") == 503:
             pending.due = self._loop.time() + BUSY
-        elif number_of(error) in STALE and pending.entry.message_id is not None:
+        elif number_of(error) == STALE and pending.entry.message_id is not None:
             pending.due = pending.end
             task = self._loop.create_task(self._look(number, pending, failed(error)))
             self._asking.add(task)

@@ -27,6 +27,7 @@ __all__ = [
     "last",
     "moment_of",
     "page",
+    "read_one",
 ]
 
 DEDUP_WINDOW = timedelta(minutes=6)
@@ -81,6 +82,11 @@ def facts_of(answer: Mapping[str, Any]) -> StreamFacts:
 async def last(connection: Connection, stream: str, subject_filter: str) -> Record | None:
     """The newest record a filter matches, as the leader has it; None if there is none."""
     return await _one(connection, stream, {"last_by_subj": subject_filter})
+
+
+async def read_one(connection: Connection, stream: str, sequence: int) -> Record | None:
+    """The record at a position, as the leader has it; None if it was taken out or is not there yet."""
+    return await _one(connection, stream, {"seq": sequence})
 
 
 async def following(

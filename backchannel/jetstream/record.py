@@ -54,3 +54,10 @@ def moment_of(nanoseconds: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
     moment = datetime.fromtimestamp(nanoseconds // 1_000_000 / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def precise_moment_of(nanoseconds: int) -> str:
+    """As JetStream writes it: with as many digits as there are, down to the nanosecond."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    fraction = f".{rest:09d}".rstrip("0").rstrip(".")
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"

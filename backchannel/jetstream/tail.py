@@ -14,9 +14,10 @@ import structlog
 from backchannel.errors import BackchannelError, Unavailable
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection, Subscription
+from backchannel.jetstream.continuity import Continuity, Mark
 from backchannel.jetstream.delivery import numbers_of, record_of
 from backchannel.jetstream.head import read_head, status_of, status_text
-from backchannel.jetstream.read import Record, StreamFacts, describe, last
+from backchannel.jetstream.read import Record, StreamFacts, last
 
 log = structlog.get_logger()
 
@@ -66,7 +67,8 @@ class Tail:
         self._on_record = on_record
         self._on_replaced = on_replaced
         self._position = self._seen = after
-        self._epoch = epoch
+        self._stored = 0
+        self._continuity = Continuity(connection, stream, epoch)
         self._consumer = b""
         self._delivered = 0
         self._credit = 0
@@ -86,7 +88,7 @@ class Tail:
 
     @property
     def epoch(self) -> str | None:
-        return self._epoch
+        return self._continuity.epoch
 
     @property
     def live(self) -> bool:
@@ -168,12 +170,13 @@ class Tail:
     async def _look(self) -> None:
         """See whether the stream is still the one, and move past what no filter matches."""
         try:
-            facts = await describe(self._connection, self._stream)
-            if self._accept(facts) and facts.last > self._position and await self._has_all():
+            facts = await self._survey()
+            if facts is not None and facts.last > self._position and await self._has_all():
                 self._position = max(self._position, facts.last)
                 self._moved.set()
         except BackchannelError as error:
             log.warning("tail_check_failed", stream=self._stream, error=error.message)
+            self._doubt.set()
 
     async def _has_all(self) -> bool:
         """Whether the newest record that our filters match has been handed over."""
@@ -196,23 +199,22 @@ class Tail:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 1.0)
 
-    def _accept(self, facts: StreamFacts) -> bool:
-        """Notice a stream that is not the one we were reading, or has lost what we have read."""
-        if self._epoch is None:
-            self._epoch = facts.epoch
-        if facts.epoch == self._epoch and facts.last >= self._position:
-            return True
+    async def _survey(self) -> StreamFacts | None:
+        """What the stream holds; None if it is not the one we were reading, which is told then."""
+        facts, goes_on = await self._continuity.judge(self._position, Mark(self._seen, self._stored))
+        if goes_on:
+            return facts
         if not self._replaced:
             log.error("stream_replaced", stream=self._stream, position=self._position, last=facts.last)
             self._replaced, self._following = True, False
             self._doubt.set()
             if self._on_replaced is not None:
                 self._on_replaced(facts)
-        return False
+        return None
 
     async def _begin(self) -> None:
         self._doubt.clear()
-        if not self._accept(await describe(self._connection, self._stream)):
+        if await self._survey() is None:
             return
         name = f"tail-{secrets.token_hex(8)}"
         body = {"stream_name": self._stream, "config": self._config(name)}
@@ -279,7 +281,7 @@ class Tail:
         if numbers.number != self._delivered + 1 or numbers.sequence <= self._seen:
             self._doubt.set()
             return
-        self._delivered, self._seen = numbers.number, numbers.sequence
+        self._delivered, self._seen, self._stored = numbers.number, numbers.sequence, numbers.stored
         try:
             self._on_record(record_of(numbers, subject, head, payload))
         except Exception:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ async def follow(log: Connection) -> AsyncIterator[Follow]:
     yield start
     for tail in tails:
         await tail.stop()
+
+
+@contextlib.contextmanager
+def frozen_tail(tail: Tail) -> Iterator[None]:
+    """Looks at nothing for a while, as if the others were much quicker."""
+    survey = tail._survey
+
+    async def not_now() -> None:
+        raise Unavailable("not now")
+
+    tail._survey = not_now  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        tail._survey = survey  # type: ignore[method-assign]
 
 
 async def consumers(connection: Connection) -> list[str]:
@@ -163,6 +179,34 @@ async def test_a_log_that_lost_its_end_is_told(
     await nats_server.start()
     await eventually(lambda: replaced)
     assert (replaced[0].last, replaced[0].epoch) == (1, tail.epoch)
+
+
+async def test_a_log_that_lost_its_end_and_grew_again_is_told(
+    nats_server: Server, log: Connection, follow: Follow, tmp_path: Path
+) -> None:
+    """What stands at the last position now is not what was read there."""
+    publisher = Publisher(log)
+    nats_server.kill()
+    await nats_server.wait()
+    shutil.copytree(nats_server.store, tmp_path / "copy")
+    await nats_server.start()
+    got: list[bytes] = []
+    replaced: list[StreamFacts] = []
+    tail = await follow(lambda record: got.append(record.payload), on_replaced=replaced.append)
+    for number in range(3):
+        await publisher.store(said(number, text=b"old"))
+    await tail.reached(3, PATIENCE)
+    with frozen_tail(tail):
+        nats_server.kill()
+        await nats_server.wait()
+        shutil.rmtree(nats_server.store)
+        shutil.copytree(tmp_path / "copy", nats_server.store)
+        await nats_server.start()
+        for number in range(10, 20):
+            await publisher.store(said(number, text=b"new"))
+    await eventually(lambda: replaced)
+    assert (replaced[0].last, replaced[0].epoch) == (10, tail.epoch)
+    assert got == [b"old"] * 3
 
 
 async def test_the_position_moves_past_what_no_filter_matches(log: Connection, follow: Follow) -> None:
