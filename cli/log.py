@@ -32,12 +32,6 @@ class Log:
     def close(self) -> None:
         self._file.close()
 
-    def last(self, lines: int = 3) -> list[str]:
-        """What was written last, for a report of failure."""
-        with open(self.path, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LINE))
-            return [line.decode("utf-8", "replace") for line in file.read().splitlines()[-lines:]]
-
     def _open(self) -> BinaryIO:
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         return os.fdopen(fd, "ab", buffering=0)

@@ -32,6 +32,7 @@ from cli.terminal import Terminal
 log = structlog.get_logger("up")
 
 START_PATIENCE = 60.0
+NATS_PATIENCE = 5.0
 BRIDGE_PATIENCE = 5.5
 HANDLERS_PATIENCE = 2.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -141,7 +142,7 @@ class Parts:
     async def _furnish(self, url: str) -> None:
         """Streams and buckets as shipped, and in them whoever was registered meanwhile."""
         user, password = self._home.nats_login("platform")
-        connection = await Connection.open(Address(url, user, password), name="up")
+        connection = await Connection.open(Address(url, user, password), name="up", wait=NATS_PATIENCE)
         try:
             await furnish(connection, self._plan.groups)
             await take_over(self._home, connection)

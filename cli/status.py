@@ -52,11 +52,11 @@ async def _ask(where: Where) -> tuple[list[dict[str, Any]], BackchannelError | N
 
 
 def _document(platform: Platform | None, health: Health, groups: list[dict[str, Any]]) -> dict[str, Any]:
-    where = {name: getattr(platform, name) for name in ("ws", "http", "nats", "started_at", "pid")}
+    told = ("ws", "http", "nats", "started_at", "pid")
     return {
         "status": health.word,
         "health": health.details,
-        "platform": where if platform else None,
+        "platform": {name: getattr(platform, name) for name in told} if platform else None,
         "groups": [{key: value for key, value in group.items() if key != "status"} for group in groups],
     }
 

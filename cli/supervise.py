@@ -51,6 +51,7 @@ class Child:
         self._pacer = Pacer()
         self._unlogged = Pacer()
         self._was_ready = False
+        self._last_words = ""
         self._running: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -68,7 +69,7 @@ class Child:
             for wait in waits:
                 wait.cancel()
         if not self.ready.is_set():
-            words = " ".join(self.log.last(1)) or "it wrote nothing"
+            words = self._last_words.removeprefix("error: ") or "it said nothing"
             raise Failure(f"{self.name} does not start: {words}", hint=f"more is in {self.log.path}")
 
     async def stop(self, patience: float) -> None:
@@ -125,7 +126,6 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for `up`, which stops its children in order
             )
         except OSError as problem:
-            self._write(str(problem).encode())
             return f"could not be started ({problem})"
         self._running = running
         if self._stopping.is_set():
@@ -152,6 +152,7 @@ class Child:
             self._was_ready = True
             self.ready.set()
         else:
+            self._last_words = line.decode("utf-8", "replace").strip() or self._last_words
             self._write(line)
 
     def _write(self, line: bytes) -> None:

@@ -85,7 +85,7 @@ class Home:
         try:
             with _opened(self.path / "lock") as fd:
                 return not _flock(fd)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as problem:
             raise FolderError(f"{self.path / 'lock'} cannot be read: {files.reason(problem)}.") from problem
