@@ -17,6 +17,7 @@ from backchannel.errors import (
     IllegalTransition,
     NotFound,
     Refused,
+    TooLarge,
     Unavailable,
     UnknownAgent,
 )
@@ -36,6 +37,7 @@ from bridge.feed import Feed
 
 Answer = Callable[[Stored | BackchannelError], None]
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+MOST_STORED = 1_572_864
 FILLED_BY_PLATFORM = ("cursor", "status", "old_status", "members", "by", "cause")
 """Fields of a sidebar's message that only the platform fills."""
 
@@ -249,6 +251,8 @@ def _command(caller: Caller, content: dict[str, Any], message: AnyMessage) -> En
 
 
 def _entry(subject: str, payload: bytes, headers: Mapping[str, str]) -> Entry:
+    if len(payload) > MOST_STORED:  # a number may be written in many more digits than it was sent with
+        raise TooLarge(f"The message would take {len(payload)} bytes in the log; {MOST_STORED} are allowed.")
     return Entry(subject=subject, payload=payload, headers=headers)
 
 

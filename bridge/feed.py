@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -20,6 +22,7 @@ from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
 from backchannel.protocol.subject import Destination, InContext, events_stream, life_of, lives, locate
 from bridge.framing import frame
 from bridge.listeners import Listener, Listeners, key_of
+from bridge.metrics import Metrics
 from bridge.ring import MOST_EVENTS, Event, Ring
 
 log = structlog.get_logger("bridge.feed")
@@ -27,6 +30,7 @@ URGENT = len(NEVER_DROPPED)
 """Ranks below this overtake a catch-up."""
 
 PAGE = 500
+SAMPLED_EACH = 0.1
 
 
 class Route(NamedTuple):
@@ -61,7 +65,9 @@ class Feed:
     reading the ring up to `position` hears exactly what comes after it.
     """
 
-    def __init__(self, connection: Connection, group: str, on_replaced: Callable[[Feed], None]) -> None:
+    def __init__(
+        self, connection: Connection, group: str, metrics: Metrics, on_replaced: Callable[[Feed], None]
+    ) -> None:
         self.group = group
         self.stream = events_stream(group)
         self.connection = connection
@@ -73,7 +79,9 @@ class Feed:
         self.listeners = Listeners()
         self.returning: dict[Listener, Returning] = {}
         self.ring = Ring(0)
+        self._metrics = metrics
         self._on_replaced = on_replaced
+        self._next_sample = 0.0
         self._pending: list[Event] = []
         self._tail: Tail | None = None
 
@@ -196,6 +204,7 @@ class Feed:
         try:
             found = self.readable(record)
             if found is not None:
+                self._sample(record)
                 self._pass_on(self.event(record, found), record, found)
         except Exception:
             log.exception("an event could not be passed on", group=self.group, sequence=record.sequence)
@@ -224,6 +233,14 @@ class Feed:
         if not self._pending:
             asyncio.get_running_loop().call_soon(self.flush)
         self._pending.append(event)
+
+    def _sample(self, record: Record) -> None:
+        """Now and then, measure how long ago an event was stored."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_sample and self.listeners:
+            self._next_sample = now + SAMPLED_EACH
+            age = time.time() - datetime.fromisoformat(record.time).timestamp()
+            self._metrics.delivery_seconds.observe(max(0.0, age))
 
     def _overtake(self, urgent: list[Event]) -> None:
         for event in urgent:

@@ -119,7 +119,7 @@ class House:
         await self.reading.close()
 
     async def _open_feed(self, group: str) -> None:
-        feed = Feed(self.reading, group, self._replaced)
+        feed = Feed(self.reading, group, self.metrics, self._replaced)
         await _until_done(f"the log of {group}", feed.open)
         self.feeds[group] = feed
 
@@ -225,8 +225,7 @@ class House:
         self.metrics.connections.labels(peer.session.permission).inc()
 
     def replace(self, peer: Peer, reason: str) -> None:
-        """End a connection in favour of a newer one, which may come in at once."""
-        self._leave(peer)
+        """End a connection in favour of a newer one."""
         peer.send_away(CloseCode.REPLACED, reason)
 
     def left(self, peer: Peer) -> None:
@@ -235,10 +234,11 @@ class House:
             return
         self.peers.discard(peer)
         self.slots.forget(peer)
-        self._leave(peer)
+        self.leave(peer)
         self.errand(self._write_down(peer))
 
-    def _leave(self, peer: Peer) -> None:
+    def leave(self, peer: Peer) -> None:
+        """It hears nothing any more, and its place may be taken at once."""
         if peer.session.claims is not None and self.roster.leave(peer):
             self.metrics.connections.labels(peer.session.permission).dec()
         if peer.feed is not None and peer.ear is not None:

@@ -56,9 +56,6 @@ class Listeners:
     def __contains__(self, listener: Listener) -> bool:
         return listener in self._by_key.get(EVERYONE, ())
 
-    def __iter__(self) -> Iterator[Listener]:
-        return iter(tuple(self._by_key.get(EVERYONE, ())))
-
     def add(self, listener: Listener, contexts: Collection[str]) -> None:
         """Let `listener` hear everyone's events, its inbox and these contexts."""
         for key in self._keys(listener, contexts):

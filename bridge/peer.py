@@ -130,6 +130,9 @@ class Peer:
             case Say(frame):
                 self.say(frame)
             case Part(code, reason):
+                self.house.leave(
+                    self
+                )  # at once: the client may be at the door again before the socket is gone
                 self.wire.close(code, reason)
             case Begin(hello):
                 self._alone(self.house.arrive(self, hello))
@@ -262,6 +265,8 @@ class Peer:
 
     async def answers(self, seconds: float) -> bool:
         """Whether the client is still there: it answers a ping within so many seconds."""
+        if self.wire.closing:
+            return False
         answered: asyncio.Future[None] = self.house.loop.create_future()
         self._pongs.append(answered)
         self.wire.ping()

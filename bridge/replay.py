@@ -12,7 +12,6 @@ import structlog
 from backchannel.delivery.resume import Course
 from backchannel.errors import Unavailable
 from backchannel.jetstream.read import Page, Record
-from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.subject import content_of, inbox_of
 from bridge.feed import PAGE, Feed
 from bridge.listeners import EVERYONE, Listener
@@ -141,10 +140,11 @@ class Replay:
         self.reader.caught_up(chunk[-1].sequence)
 
     def _visible(self, event: Event) -> bool:
-        if event.sequence <= self.course.since and event.key == EVERYONE:
+        before = event.sequence <= self.course.since
+        if before and event.key == EVERYONE:
             return False
-        reader = self.reader
-        return self.feed.membership.sees(reader.agent, event.to, event.sequence, reader.access)
+        access = () if before else self.reader.access
+        return self.feed.membership.sees(self.reader.agent, event.to, event.sequence, access)
 
     async def _count(self, until: int) -> int:
         counted, looked_at = 0, 0
@@ -202,7 +202,7 @@ class Replay:
 
     def _personal(self) -> list[str]:
         """Filters that find all that was for this agent in person; none if they would be too many."""
-        sidebars = {*self.feed.membership.ever_of(self.reader.agent), *self.reader.access} - {MAIN}
+        sidebars = self.feed.membership.ever_of(self.reader.agent)
         if len(sidebars) > MOST_FILTERS:
             return []
         group = self.feed.group

@@ -77,7 +77,7 @@ class PaperFeed(Feed):
     """A feed whose log is a list, read a few records at a time."""
 
     def __init__(self, log: Log) -> None:
-        super().__init__(cast(Connection, None), "main", lambda feed: None)
+        super().__init__(cast(Connection, None), "main", Metrics(), lambda feed: None)
         self.epoch = "0a0a0a0a"
         self._log = log
 

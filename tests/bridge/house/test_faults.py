@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import os
+import signal
+import sys
 
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.topology import provision
-from tests.bridge.house.client import Client, eventually
-from tests.bridge.house.conftest import GROUPS, Platform
+from tests.bridge.house.client import Client, client, eventually
+from tests.bridge.house.conftest import GROUPS, KEY, Platform, token
 
 
 async def test_what_was_accepted_survives_a_killed_server_once_and_in_order(platform: Platform) -> None:
@@ -40,6 +45,35 @@ async def test_what_was_accepted_survives_a_killed_server_once_and_in_order(plat
     assert stored == [one for one in sent if one in set(stored)]
     await bob.hears(stored[-1])
     assert [event["message_id"] for event in bob.events] == stored
+
+
+async def test_a_frozen_server_holds_up_everybody_and_loses_nothing(bare: Platform) -> None:
+    platform = bare
+    await platform.bridge(messages_per_second=1_000_000)
+    house = platform.bridges[0].house
+    clients = [await platform.agent(f"agent{number}") for number in range(24)]
+    assert platform.server.pid is not None
+    os.kill(platform.server.pid, signal.SIGSTOP)
+    sent: list[list[str]] = [[] for _ in clients]
+
+    async def talk(client: Client, ids: list[str]) -> None:
+        for number in range(120):
+            ids.append(
+                await client.send("memory_update", context_id="main", exchange={"content": str(number)})
+            )
+
+    talking = [asyncio.create_task(talk(*pair)) for pair in zip(clients, sent, strict=True)]
+    await eventually(lambda: house.publisher.free <= 0)
+    assert len(house.peers) == len(clients)
+    os.kill(platform.server.pid, signal.SIGCONT)
+    await asyncio.gather(*talking)
+    for talker, ids in zip(clients, sent, strict=True):
+        answers = [await talker.answer(one) for one in ids]
+        assert {answer["type"] for answer in answers} == {"accepted"}
+    stored = [(record.headers or {})["Nats-Msg-Id"] for record in await platform.log()]
+    for number, ids in enumerate(sent):
+        mine = [one.partition(":")[2] for one in stored if one.startswith(f"agent{number}:")]
+        assert mine == ids
 
 
 async def test_a_client_may_come_while_the_server_is_being_restarted(platform: Platform) -> None:
@@ -80,6 +114,55 @@ async def test_a_bridge_waits_for_its_streams(bare: Platform) -> None:
     await opening
     ada = await bare.agent("ada", claims={"collaboration_group": "other"})
     await ada.alive()
+
+
+async def test_a_killed_bridge_loses_nothing_that_was_accepted(bare: Platform) -> None:
+    """The bridge is a process of its own here; who was connected comes back by another one."""
+    await bare.bridge()
+    process, url = await bridge_process(bare)
+    async with client(url, token("ada")) as ada, client(url, token("bob")) as bob:
+        await ada.live()
+        await bob.live()
+        sent = [
+            await ada.send("memory_update", context_id="main", exchange={"content": str(n)})
+            for n in range(400)
+        ]
+        await ada.answer(sent[50])
+        process.kill()
+        await process.wait()
+        await ada.closed()
+        await bob.closed()
+    accepted = {frame["in_reply_to"] for frame in ada.frames if frame["type"] == "accepted"}
+    position = {"session": bob.welcome["session"], "cursor": (bob.events or [bob.welcome])[-1]["cursor"]}
+    again = await bare.agent("bob", resume=position)
+    heard = [event["message_id"] for event in bob.events + again.events]
+    assert accepted <= set(heard)
+    assert heard == [one for one in sent if one in set(heard)]
+    assert len(heard) == len(await bare.log())
+
+
+async def bridge_process(platform: Platform) -> tuple[asyncio.subprocess.Process, str]:
+    folder = platform.server.store.parent
+    (folder / "key").write_text(base64.urlsafe_b64encode(KEY).decode())
+    (folder / "password").write_text(platform.server.logins["platform"][1])
+    settings = {
+        "NATS_URL": platform.server.url,
+        "NATS_USER": "platform",
+        "NATS_PASSWORD_FILE": str(folder / "password"),
+        "TOKEN_KEY_FILE": str(folder / "key"),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", "--port", "0", "--groups", ",".join(GROUPS)),
+        env=os.environ | {f"BACKCHANNEL_{name}": value for name, value in settings.items()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while True:
+            line = json.loads(await process.stderr.readline())
+            if line["event"] == "serving":
+                return process, f"ws://127.0.0.1:{line['port']}/ws"
 
 
 async def test_hundreds_come_back_at_once_and_miss_nothing(platform: Platform) -> None:

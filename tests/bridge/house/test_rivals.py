@@ -110,3 +110,27 @@ async def test_many_that_want_one_place_leave_one_of_them_there(platform: Platfo
     assert len(welcomed) == 1
     assert {await one.closed() for one in refused} == {4409}
     await welcomed[0].alive()
+
+
+async def test_who_was_turned_away_leaves_no_trace(platform: Platform) -> None:
+    first = await platform.agent("ada")
+    for _ in range(3):
+        second = await platform.connect("ada")
+        await second.raw({"type": "hello"})
+        assert await second.closed() == 4409
+    await first.leave()
+    third = await platform.agent("ada")
+    await third.alive()
+    assert len(platform.bridges[0].house.roster.of("main", "ada")) == 1
+
+
+async def test_an_observers_session_is_its_own(platform: Platform) -> None:
+    active = await platform.agent("ada")
+    one = await platform.agent("ada", permission="observer")
+    await active.leave()
+    two = await platform.agent("ada", permission="observer")
+    await one.alive()
+    again = await platform.agent("ada", permission="observer", resume={"session": two.welcome["session"]})
+    assert await two.closed() == 4409
+    await one.alive()
+    await again.alive()
