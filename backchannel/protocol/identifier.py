@@ -21,9 +21,19 @@ MAIN = "main"
 PLATFORM = "backchannel"
 """Who speaks when the platform itself does; nobody else may bear this name."""
 
+OPERATOR = "operator"
+"""Who speaks when whoever runs the platform does, with its secrets at hand; no token may bear this name."""
+
+RESERVED_NAMES = frozenset({PLATFORM, OPERATOR})
+
 
 def is_identifier(text: str) -> bool:
     return _WELL_FORMED.fullmatch(text) is not None
+
+
+def is_reserved(name: str) -> bool:
+    """Whether only the platform may bear this name; one that differs by case alone would be taken for it."""
+    return name.lower() in RESERVED_NAMES
 
 
 def require_identifier(text: str, what: str) -> str:

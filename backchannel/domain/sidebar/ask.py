@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import NAMESPACE_OID, uuid5
 
+from backchannel.domain.rights import Action, Asker, may, refused, roles
 from backchannel.domain.sidebar.state import Sidebar
-from backchannel.errors import Forbidden, NotFound
+from backchannel.errors import NotFound
 from backchannel.protocol.sidebar import SidebarCommand
 
 
@@ -17,7 +18,8 @@ class Ask:
     """A command and what the log says about the sidebars it touches.
 
     ``known`` maps every sidebar the command names, its parent and its open children to their state, None
-    where there is none. ``start`` and ``head`` are cursors: the log's beginning, and now.
+    where there is none. ``start`` and ``head`` are cursors: the log's beginning, and now. ``access``,
+    ``kind`` and ``charges`` are those of `Asker`.
     """
 
     sender: str
@@ -27,6 +29,8 @@ class Ask:
     start: str
     head: str
     access: frozenset[str] = frozenset()
+    kind: str = "agent"
+    charges: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -46,17 +50,21 @@ class Ask:
             raise NotFound(f"There is no sidebar {sidebar_id}.", field=field_name)
         return sidebar
 
-    def as_member(self, sidebar_id: str, field_name: str = "sidebar_id") -> Sidebar:
-        """The sidebar, if the sender is in it.
+    @property
+    def asker(self) -> Asker:
+        return Asker(self.sender, self.kind, self.access, self.charges)
+
+    def require(self, action: Action, sidebar_id: str, field_name: str = "sidebar_id") -> Sidebar:
+        """The sidebar, if the table of rights lets the sender do this with it.
 
         Raises:
             NotFound: there is no such sidebar.
-            Forbidden: the sender is not a participant.
+            Forbidden: the sender may not.
         """
         sidebar = self.existing(sidebar_id, field_name)
-        if sidebar.has(self.sender):
+        if self.may(action, sidebar):
             return sidebar
-        raise Forbidden(
-            f"{self.sender} is not a participant of the sidebar {sidebar_id}; ask one of them to invite you.",
-            field=field_name,
-        )
+        raise refused(self.asker, action, sidebar, field_name)
+
+    def may(self, action: Action, sidebar: Sidebar) -> bool:
+        return may(action, roles(self.asker, sidebar, self.known.get(sidebar.parent_id)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.inherit import inherited_by_child, inherited_by_fork
 from backchannel.domain.sidebar.state import Sidebar
-from backchannel.errors import Conflict, Forbidden, IllegalTransition
-from backchannel.protocol.identifier import MAIN
+from backchannel.errors import Conflict, IllegalTransition
+from backchannel.protocol.identifier import MAIN, RESERVED_NAMES
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.sidebar import (
@@ -28,7 +29,7 @@ LARGEST = 256
 def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
     """Open a sidebar under ``main`` or under a sidebar the sender is in."""
     sidebar_id = ask.new_id(command.sidebar_id)
-    parent = None if command.parent_id == MAIN else ask.as_member(command.parent_id, "parent_id")
+    parent = None if command.parent_id == MAIN else ask.require(Action.SPAWN, command.parent_id, "parent_id")
     if repeated := _require_free(ask, sidebar_id):
         return repeated
     if parent is not None and not parent.open:
@@ -77,26 +78,21 @@ def child(ask: Ask, command: SidebarChildSpawn) -> Decision:
         participants=command.assigned_agents,
         priority=command.priority,
     )
-    ask.as_member(command.parent_sidebar_id, "parent_sidebar_id")
+    ask.require(Action.SPAWN, command.parent_sidebar_id, "parent_sidebar_id")
     return spawn(ask, as_spawn)
 
 
 def fork(ask: Ask, command: SidebarFork) -> Decision:
     """A second life for a sidebar, with its whole context; under the same parent while that is open."""
     sidebar_id = ask.new_id(command.new_sidebar_id)
-    original = ask.existing(command.original_sidebar_id, "original_sidebar_id")
-    if ask.sender not in original.invited and original.sidebar_id not in ask.access:
-        raise Forbidden(
-            f"{ask.sender} was never a participant of the sidebar {original.sidebar_id} and may not fork it.",
-            field="original_sidebar_id",
-        )
+    original = ask.require(Action.FORK, command.original_sidebar_id, "original_sidebar_id")
     if repeated := _require_free(ask, sidebar_id):
         return repeated
     wanted = list(original.members) if command.participants is None else command.participants
     members = _together(ask.sender, None, wanted)
     ranges = inherited_by_fork(original, start=ask.start, head=ask.head)
     parent = ask.known.get(original.parent_id)
-    parent = parent if parent and parent.open and parent.has(ask.sender) else None
+    parent = parent if parent and parent.open and ask.may(Action.SPAWN, parent) else None
     born = command.model_copy(
         update={
             "new_sidebar_id": sidebar_id,
@@ -158,8 +154,9 @@ def _require_free(ask: Ask, sidebar_id: str) -> Decision | None:
 
 
 def _together(sender: str, coordinator: str | None, others: list[str]) -> list[str]:
-    """Everyone once, the sender first, in the order named."""
-    named = [sender, *([coordinator] if coordinator else []), *others]
+    """Everyone once, the sender first, in the order named. The operator opens rooms for others."""
+    itself = [] if sender in RESERVED_NAMES else [sender]
+    named = [*itself, *([coordinator] if coordinator else []), *others]
     return list(dict.fromkeys(named))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.begin import LARGEST
 from backchannel.domain.sidebar.moves import require_move
 from backchannel.domain.sidebar.state import Sidebar
-from backchannel.errors import Forbidden, IllegalTransition, TooLarge
+from backchannel.errors import IllegalTransition, TooLarge
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.sidebar import (
     SidebarInvite,
@@ -33,7 +34,7 @@ ENDS_OTHERWISE = {
 
 def invite(ask: Ask, command: SidebarInvite) -> Decision:
     """Bring agents in; those who are in already stay, and nothing is said twice."""
-    sidebar = _open_for(ask, command.sidebar_id)
+    sidebar = _open_for(ask, command.sidebar_id, Action.INVITE)
     fresh = [agent for agent in dict.fromkeys(command.agents) if not sidebar.has(agent)]
     members = [*sidebar.members, *fresh]
     if len(members) > LARGEST:
@@ -48,12 +49,7 @@ def invite(ask: Ask, command: SidebarInvite) -> Decision:
 
 def join(ask: Ask, command: SidebarJoin) -> Decision:
     """Come in, for whoever was invited before or has access by its token."""
-    sidebar = ask.existing(command.sidebar_id)
-    if ask.sender not in sidebar.invited and sidebar.sidebar_id not in ask.access:
-        raise Forbidden(
-            f"{ask.sender} has not been invited to the sidebar {sidebar.sidebar_id}; ask a participant to.",
-            field="sidebar_id",
-        )
+    sidebar = ask.require(Action.JOIN, command.sidebar_id)
     if sidebar.has(ask.sender):
         return Decision(result=_standing(sidebar))
     _require_open(sidebar)
@@ -62,49 +58,52 @@ def join(ask: Ask, command: SidebarJoin) -> Decision:
 
 def leave(ask: Ask, command: SidebarLeave) -> Decision:
     """Go out. The last one may too: agents vanish, the sidebar does not."""
-    sidebar = ask.existing(command.sidebar_id)
+    sidebar = ask.require(Action.LEAVE, command.sidebar_id)
     if not sidebar.has(ask.sender):
         return Decision(result=_standing(sidebar))
     return _one(ask, sidebar, command, members=[agent for agent in sidebar.members if agent != ask.sender])
 
 
 def pause(ask: Ask, command: SidebarPause) -> Decision:
-    return move(ask, command, command.sidebar_id, SidebarStatus.PAUSED)
+    return move(ask, command, command.sidebar_id, SidebarStatus.PAUSED, Action.PAUSE)
 
 
 def resume(ask: Ask, command: SidebarResume) -> Decision:
-    return move(ask, command, command.sidebar_id, SidebarStatus.ACTIVE)
+    return move(ask, command, command.sidebar_id, SidebarStatus.ACTIVE, Action.RESUME)
 
 
 def wait(ask: Ask, command: SidebarWaitingUpdate) -> Decision:
     """Say what is waited for; said again, it replaces what was said before."""
-    sidebar = _open_for(ask, command.sidebar_id)
+    sidebar = _open_for(ask, command.sidebar_id, Action.WAIT)
     if sidebar.status is SidebarStatus.WAITING:
         return _one(ask, sidebar, command, status=SidebarStatus.WAITING)
-    return move(ask, command, command.sidebar_id, SidebarStatus.WAITING)
+    return move(ask, command, command.sidebar_id, SidebarStatus.WAITING, Action.WAIT)
 
 
 def record_test(ask: Ask, command: SidebarTestResult) -> Decision:
-    return _one(ask, _open_for(ask, command.sidebar_id), command)
+    return _one(ask, _open_for(ask, command.sidebar_id, Action.TEST), command)
 
 
 def update_status(ask: Ask, command: SidebarStatusUpdate) -> Decision:
     """Any move of the table but the two endings that need more than a status."""
     if other := ENDS_OTHERWISE.get(command.new_status):
-        sidebar = ask.as_member(command.sidebar_id)
+        sidebar = ask.require(Action.MOVE, command.sidebar_id)
         require_move(sidebar.sidebar_id, sidebar.status, command.new_status)
         raise IllegalTransition(
             f"A sidebar becomes {command.new_status.value} by {other}.", field="new_status"
         )
-    return move(ask, command, command.sidebar_id, command.new_status)
+    return move(ask, command, command.sidebar_id, command.new_status, _action(command.new_status))
 
 
-def move(ask: Ask, command: SidebarMessageBody, sidebar_id: str, status: SidebarStatus) -> Decision:
+def move(
+    ask: Ask, command: SidebarMessageBody, sidebar_id: str, status: SidebarStatus, action: Action
+) -> Decision:
     """
     Raises:
-        IllegalTransition: the table does not have this move.
+        Forbidden: the sender may not take this action.
+        IllegalTransition: the table of moves does not have this one.
     """
-    sidebar = ask.as_member(sidebar_id)
+    sidebar = ask.require(action, sidebar_id)
     require_move(sidebar_id, sidebar.status, status)
     return _one(ask, sidebar, command, status=status)
 
@@ -144,8 +143,17 @@ def _standing(sidebar: Sidebar) -> dict[str, Any]:
     }
 
 
-def _open_for(ask: Ask, sidebar_id: str) -> Sidebar:
-    sidebar = ask.as_member(sidebar_id)
+def _action(status: SidebarStatus) -> Action:
+    """A status update that says what a command of its own would say needs the same right."""
+    return {
+        SidebarStatus.PAUSED: Action.PAUSE,
+        SidebarStatus.WAITING: Action.WAIT,
+        SidebarStatus.FAILED: Action.FAIL,
+    }.get(status, Action.MOVE)
+
+
+def _open_for(ask: Ask, sidebar_id: str, action: Action) -> Sidebar:
+    sidebar = ask.require(action, sidebar_id)
     _require_open(sidebar)
     return sidebar
 

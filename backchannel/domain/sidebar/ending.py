@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.change import update_status
 from backchannel.domain.sidebar.moves import require_move
@@ -28,7 +29,7 @@ def merge(ask: Ask, command: SidebarMerge) -> Decision:
 
     Merging what is merged says so and does nothing.
     """
-    sidebar = ask.as_member(command.sidebar_id)
+    sidebar = ask.require(Action.MERGE, command.sidebar_id)
     if sidebar.status is SidebarStatus.MERGED:
         return Decision(result=_merged(sidebar.sidebar_id, sidebar.parent_id) | {"already": True})
     require_move(sidebar.sidebar_id, sidebar.status, SidebarStatus.MERGED)
@@ -48,7 +49,7 @@ def merge(ask: Ask, command: SidebarMerge) -> Decision:
 
 def archive(ask: Ask, command: SidebarArchive) -> Decision:
     """Put it away. A parent that still waits for it is told."""
-    sidebar = ask.as_member(command.sidebar_id)
+    sidebar = ask.require(Action.ARCHIVE, command.sidebar_id)
     result = {"sidebar_id": sidebar.sidebar_id, "sidebar_status": SidebarStatus.ARCHIVED.value}
     if sidebar.status is SidebarStatus.ARCHIVED:
         return Decision(result=result | {"already": True})

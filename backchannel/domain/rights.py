@@ -1,0 +1,114 @@
+"""Who may do what with a sidebar: one table, from which the checks, the tests and the reference are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backchannel.errors import Forbidden
+from backchannel.protocol.identifier import OPERATOR, PLATFORM
+
+if TYPE_CHECKING:
+    from backchannel.domain.sidebar.state import Sidebar
+
+
+class Action(StrEnum):
+    """What can be done with a sidebar; the value completes "may not … the sidebar"."""
+
+    LOOK = "look at"
+    READ = "read"
+    SPEAK = "speak in"
+    SPAWN = "open a child of"
+    INVITE = "invite anybody to"
+    JOIN = "join"
+    LEAVE = "leave"
+    PAUSE = "pause"
+    RESUME = "resume"
+    MOVE = "change the status of"
+    WAIT = "say what is waited for in"
+    TEST = "record a test in"
+    MERGE = "merge"
+    ARCHIVE = "archive"
+    FAIL = "fail"
+    FORK = "fork"
+
+
+class Role(StrEnum):
+    """How somebody stands to a sidebar; one may stand to it in several ways. The value says who that is."""
+
+    PARTICIPANT = "a participant"
+    COORDINATOR = "its coordinator, also after leaving"
+    FORMER = "who was a participant before"
+    PARENT = "a participant of the sidebar above it"
+    HEIR = "a participant of the sidebar above it, once nobody is left in it"
+    SUPERVISOR = "the human supervisor of a participant"
+    ACCESS = "whose token names it in sidebar_access"
+    OPERATOR = "the operator"
+    PLATFORM = "the platform itself"
+
+
+A, R = Action, Role
+_OUTSIDE = frozenset({A.LOOK, A.JOIN, A.FORK})
+_STEERING = frozenset({A.PAUSE, A.RESUME, A.ARCHIVE, A.FAIL})
+
+RIGHTS: Mapping[Role, frozenset[Action]] = {
+    R.PARTICIPANT: frozenset(Action),
+    R.COORDINATOR: _OUTSIDE | _STEERING | {A.INVITE},
+    R.FORMER: _OUTSIDE | {A.LEAVE},
+    R.PARENT: frozenset({A.LOOK}),
+    R.HEIR: frozenset({A.LOOK, A.ARCHIVE}),
+    R.SUPERVISOR: _STEERING | {A.LOOK, A.READ},
+    R.ACCESS: _OUTSIDE | {A.READ},
+    R.OPERATOR: _STEERING | {A.LOOK, A.READ, A.SPEAK, A.SPAWN, A.INVITE, A.MERGE, A.FORK},
+    R.PLATFORM: frozenset({A.LOOK, A.PAUSE, A.WAIT, A.ARCHIVE}),
+}
+"""What each role may do. A participant may do everything, because a coordinator may vanish like anybody else.
+
+To look is to learn that it is there, where it stands and who is in it; what was said takes the right to read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, as the platform's doors know it.
+
+    ``kind`` is agent, human, service or operator. ``charges`` are the agents whose tokens name this asker as
+    their human supervisor; empty for anybody who is not a human.
+    """
+
+    name: str
+    kind: str = "agent"
+    access: frozenset[str] = frozenset()
+    charges: frozenset[str] = frozenset()
+
+
+def roles(asker: Asker, sidebar: Sidebar, parent: Sidebar | None) -> frozenset[Role]:
+    """Every way in which ``asker`` stands to ``sidebar``; ``parent`` None is ``main``, or not known here."""
+    above = parent is not None and parent.has(asker.name)
+    found = {
+        Role.PARTICIPANT: sidebar.has(asker.name),
+        Role.COORDINATOR: sidebar.coordinator == asker.name,
+        Role.FORMER: asker.name in sidebar.invited,
+        Role.PARENT: above,
+        Role.HEIR: above and not sidebar.members,
+        Role.SUPERVISOR: not asker.charges.isdisjoint(sidebar.members),
+        Role.ACCESS: sidebar.sidebar_id in asker.access,
+        Role.OPERATOR: asker.name == OPERATOR and asker.kind == "operator",
+        Role.PLATFORM: asker.name == PLATFORM,
+    }
+    return frozenset(role for role, has in found.items() if has)
+
+
+def may(action: Action, standing: Iterable[Role]) -> bool:
+    return any(action in RIGHTS[role] for role in standing)
+
+
+def refused(asker: Asker, action: Action, sidebar: Sidebar, field: str) -> Forbidden:
+    """Why not, and what to do about it."""
+    return Forbidden(
+        f"{asker.name} is not a participant of the sidebar {sidebar.sidebar_id} and may not"
+        f" {action.value} it; ask one of them to invite you.",
+        field=field,
+    )
