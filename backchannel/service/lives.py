@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from backchannel.domain.sidebar import Sidebar, evolve
@@ -14,6 +16,7 @@ from backchannel.protocol.subject import InContext, events_stream, lives, locate
 
 log = structlog.get_logger()
 REACH = 5.0
+PAUSE = 1.0
 
 
 def event_of(record: Record) -> AnyMessage:
@@ -33,6 +36,7 @@ class Lives:
         self._group = group
         self._sidebars: dict[str, Sidebar] = {}
         self._tail = self._new_tail()
+        self._again: asyncio.Task[None] | None = None
 
     def _new_tail(self) -> Tail:
         return Tail(
@@ -49,6 +53,9 @@ class Lives:
         await self.reach()
 
     async def stop(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            await asyncio.gather(self._again, return_exceptions=True)
         await self._tail.stop()
 
     async def reach(self) -> None:
@@ -77,6 +84,18 @@ class Lives:
             self._sidebars[known] = sidebar
 
     def _start_over(self, facts: StreamFacts) -> None:
-        """The log is another one; what was known of the old one is void."""
+        """The log is another one, or has lost its end; what was known of the old one is void."""
         log.error("log_replaced", group=self._group, epoch=facts.epoch)
         self._sidebars.clear()
+        self._again = asyncio.get_running_loop().create_task(self._follow_anew())
+
+    async def _follow_anew(self) -> None:
+        await self._tail.stop()
+        self._tail = self._new_tail()
+        while True:
+            try:
+                await self._tail.start()
+                return
+            except BackchannelError as error:
+                log.warning("log_not_followed", group=self._group, error=error.message)
+            await asyncio.sleep(PAUSE)
