@@ -20,6 +20,8 @@ AGAIN = frozenset({10158, 10176})
 """Come again: the same id is in process, the batch is incomplete or too many are under way."""
 LONG = 10199
 """The batch has more than a thousand messages."""
+LARGE = 10054
+"""The message is larger than the stream takes."""
 NO_STREAM = 10059
 NO_ROOM = frozenset({10023, 10047, 10077, 10122})
 """The store, or what an account may use of it, is full."""
@@ -46,6 +48,8 @@ def failed(error: dict[str, Any]) -> BackchannelError:
         return Unavailable(f"The log has no room left ({number}): make room on the disk of its server.")
     if number == LONG:
         return TooLarge("More than a thousand messages cannot be stored as one; split them.")
+    if number == LARGE:
+        return TooLarge("The message is larger than the log takes.")
     if number in AGAIN or int(error.get("code", 0)) in (408, 503):
         return Unavailable(said)
     return Internal(said)

@@ -57,6 +57,11 @@ def environment(
     return {name: json.dumps(value) for name, value in values.items()}
 
 
+def _neutral(env: Mapping[str, str]) -> dict[str, str]:
+    """Without what concerns the platform alone; some of it may be secret."""
+    return {name: value for name, value in env.items() if not name.startswith("BACKCHANNEL_")}
+
+
 class Server:
     """One nats-server on this machine.
 
@@ -209,7 +214,7 @@ class Server:
                 stdout=outcry,
                 stderr=outcry,
                 pass_fds=self._fds,
-                env={**os.environ, **values},
+                env={**_neutral(os.environ), **values},
                 start_new_session=True,  # Ctrl-C is for the platform, which stops its parts in order
             )
 
