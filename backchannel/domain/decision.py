@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from backchannel.protocol.lane import Lane
@@ -25,8 +26,26 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Timer:
+    """A moment at which a service is told, whatever dies until then; ``at`` None stops the timer.
+
+    ``name`` is what the service declares, ``key`` an identifier: the same name and key replace each other.
+    ``about`` comes back when the moment has come. Whoever is told looks at how things stand then.
+    """
+
+    service: str
+    name: str
+    key: str
+    at: datetime | None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """The events that follow from a command, and the fields of its sender's result.
+    """The events that follow from a command, the timers it starts and stops, and its sender's result.
+
+    ``in_order`` names what no two decisions of the group may decide at once: each leaves a mark there that
+    the next one must have seen.
 
     ``repeated`` says that the command had been applied before: nothing follows, not even a result, because
     all of it lies in the log already.
@@ -35,3 +54,5 @@ class Decision:
     events: tuple[Outgoing, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
     repeated: bool = False
+    timers: tuple[Timer, ...] = ()
+    in_order: tuple[str, ...] = ()

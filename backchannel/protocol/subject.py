@@ -4,6 +4,9 @@
     bc.<group>.evt.ctx.<context>.<lane>.<kind>
     bc.<group>.evt.inbox.<agent>.<lane>.<kind>
     bc.<group>.evt.all.<lane>.<kind>
+    bc.<group>.timer.sched.<service>.<name>.<key>     a timer that runs
+    bc.<group>.timer.due.<service>.<name>.<key>       one that has come due
+    bc.<group>.timer.order.<what>                     what is decided one after another in the whole group
 
 Every part is an identifier that has passed the grammar; nothing here checks it again.
 """
@@ -124,3 +127,23 @@ def inbox_of(group: str, agent: str) -> str:
 
 def service_subject(group: str, service: str, endpoint: str) -> str:
     return f"bc.{group}.svc.{service}.{endpoint}"
+
+
+def timer_subject(group: str, service: str, name: str, key: str) -> str:
+    """Where a timer lies while it runs; another one there replaces it."""
+    return f"bc.{group}.timer.sched.{service}.{name}.{key}"
+
+
+def due_subject(group: str, service: str, name: str, key: str) -> str:
+    """Where the server puts a timer when it comes due."""
+    return f"bc.{group}.timer.due.{service}.{name}.{key}"
+
+
+def dues_of(group: str, service: str) -> str:
+    """The filter that finds every timer of a service that has come due."""
+    return f"bc.{group}.timer.due.{service}.>"
+
+
+def order_subject(group: str, what: str) -> str:
+    """Every decision of one sort leaves its mark here, fenced by the mark before it."""
+    return f"bc.{group}.timer.order.{what}"

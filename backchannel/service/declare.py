@@ -9,10 +9,14 @@ from typing import Any
 from backchannel.domain.decision import Decision
 from backchannel.protocol.message import Message
 from backchannel.service.context import Context, Inquiry
+from backchannel.service.due import Due
 from backchannel.service.follower import Follower
 
 Answerer = Callable[[Any, Context], Awaitable[Decision]]
 """Decides a command. It never publishes, acknowledges, sleeps or reads a clock."""
+
+Alarm = Callable[[Due, Context], Awaitable[Decision]]
+"""Decides what follows from a timer that has come due; things may have changed since it was started."""
 
 Responder = Callable[[Inquiry], Awaitable[Mapping[str, Any]]]
 """Answers a query with the fields of its result."""
@@ -30,6 +34,7 @@ class Service:
     answerers: dict[str, Answerer] = field(default_factory=dict)
     responders: dict[str, Responder] = field(default_factory=dict)
     followers: dict[str, Follower] = field(default_factory=dict)
+    timers: dict[str, Alarm] = field(default_factory=dict)
 
     def on(self, *kinds: type[Message]) -> Callable[[Answerer], Answerer]:
         """Let the function answer commands of these types."""
@@ -38,6 +43,15 @@ class Service:
             for kind in kinds:
                 self.answerers[kind.model_fields["type"].default] = answerer
             return answerer
+
+        return declared
+
+    def due(self, name: str) -> Callable[[Alarm], Alarm]:
+        """Let the function answer this service's timers of this name when they come due."""
+
+        def declared(alarm: Alarm) -> Alarm:
+            self.timers[name] = alarm
+            return alarm
 
         return declared
 

@@ -18,6 +18,7 @@ from backchannel.service.follower import Following
 from backchannel.service.house import House
 from backchannel.service.inquire import Inquiries
 from backchannel.service.runner import Runner
+from backchannel.service.timers import Timers
 
 log = structlog.get_logger()
 
@@ -66,7 +67,13 @@ def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
         for pattern, follower in service.followers.items()
         for group in house.groups
     ]
-    return [*runners, *followers, ("sweep", lambda: _sweeping(house))]
+    timers: list[tuple[str, Work]] = [
+        (f"{service.name} timers", Timers(service, house, group).run)
+        for service in services
+        if service.timers
+        for group in house.groups
+    ]
+    return [*runners, *followers, *timers, ("sweep", lambda: _sweeping(house))]
 
 
 async def _kept_up(name: str, work: Work) -> None:

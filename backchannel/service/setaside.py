@@ -28,15 +28,6 @@ async def set_aside(
     """
     record = delivery.record
     original = _message_id(record.payload) or f"sequence-{record.sequence}"
-    kept = {
-        "service": service,
-        "subject": record.subject,
-        "sequence": record.sequence,
-        "attempts": delivery.attempt,
-        "reason": reason,
-        "at": rfc3339(now),
-        "payload": record.payload.decode("utf-8", "replace"),
-    }
     told = Undeliverable(
         message_id=uuid5(FAMILY, f"{found.agent}:{original}:undeliverable"),
         timestamp=now,
@@ -46,13 +37,7 @@ async def set_aside(
         in_reply_to=original,
     )
     try:
-        await house.publisher.store(
-            Entry(
-                f"bc.{found.group}.dead.{service}",
-                pydantic_core.to_json(kept),
-                {"Nats-Msg-Id": f"{service}:{record.sequence}"},
-            )
-        )
+        await keep(house, service, found.group, delivery, reason, now)
         await house.publisher.store(
             Entry(
                 InInbox(found.agent, "notice").subject(found.group, found.lane),
@@ -68,6 +53,33 @@ async def set_aside(
         await delivery.retry(5.0)
         return
     await delivery.settle()
+
+
+async def keep(
+    house: House, service: str, group: str, delivery: Delivery, reason: str, now: datetime
+) -> None:
+    """Keep what was delivered in BC_DEAD, with the reason.
+
+    Raises:
+        BackchannelError: the log cannot be reached.
+    """
+    record = delivery.record
+    kept = {
+        "service": service,
+        "subject": record.subject,
+        "sequence": record.sequence,
+        "attempts": delivery.attempt,
+        "reason": reason,
+        "at": rfc3339(now),
+        "payload": record.payload.decode("utf-8", "replace"),
+    }
+    await house.publisher.store(
+        Entry(
+            f"bc.{group}.dead.{service}",
+            pydantic_core.to_json(kept),
+            {"Nats-Msg-Id": f"{service}:{record.subject}:{record.sequence}"},
+        )
+    )
 
 
 def _message_id(payload: bytes) -> str | None:
