@@ -17,6 +17,7 @@ from backchannel.protocol.message import rfc3339
 from cli.reach import reach
 
 BUCKET = "BC_agents"
+FROM_TOKEN = ("entity_type", "human_supervisor")
 PATIENCE = 2.0
 """Seconds to wait for a platform that is said to run."""
 
@@ -48,7 +49,7 @@ async def take_over(home: Home, connection: Connection) -> None:
 
 
 async def enter(connection: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Enter agents. Who is known already stays as it is, but for the kind of entity it is now."""
+    """Enter agents. Who is known already stays as it is, but for what the new token says of it."""
     publisher = Publisher(connection)
     bucket = Bucket(connection, BUCKET, publisher)
     try:
@@ -68,8 +69,8 @@ async def _enter_one(bucket: Bucket, key: str, content: Mapping[str, Any]) -> No
                 await bucket.create(key, json.dumps(content).encode())
                 return
             known = json.loads(found.payload)
-            if known.get("entity_type") != content["entity_type"]:
-                renewed = known | {"entity_type": content["entity_type"]}
+            renewed = known | {name: content.get(name) for name in FROM_TOKEN}
+            if renewed != known:
                 await bucket.update(key, json.dumps(renewed).encode(), found.revision)
             return
         except Conflict:
@@ -81,6 +82,7 @@ def _entry(claims: Claims) -> dict[str, Any]:
         "group": claims.collaboration_group,
         "agent_id": claims.sub,
         "entity_type": claims.entity_type,
+        "human_supervisor": claims.human_supervisor,
         "specialties": [],
         "availability": "available",
         "preferred_collaborators": [],

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backchannel.errors import NotFound
+from backchannel.errors import NotFound, Unavailable
+from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import describe
 from backchannel.jetstream.topology import differences, provision, wanted_streams
 from backchannel.protocol.subject import COMMANDS
+from cli.failure import Failure
+
+
+async def require_jetstream(connection: Connection, url: str) -> None:
+    """Failure when the server does not answer for JetStream; after a start it may need a moment."""
+    try:
+        await api(connection, "INFO")
+    except Unavailable as problem:
+        raise Failure(
+            f"The NATS server at {url} does not offer JetStream.",
+            code="unavailable",
+            hint="start it with JetStream (nats-server -js), and allow it for the account of this login",
+        ) from problem
 
 
 async def furnish(connection: Connection, groups: Sequence[str], replicas: int | None = None) -> list[str]:

@@ -32,10 +32,8 @@ class Health:
         return WORDS.get(self.code, "unreachable" if self.code == 0 else f"unclear (HTTP {self.code})")
 
 
-def ask_health(http: str | None, timeout: float, path: str = "/health") -> Health:
+def ask_health(http: str, timeout: float, path: str = "/health") -> Health:
     """GET a health page; never raises. `timeout` is in seconds."""
-    if http is None:
-        return Health(0, reason="nobody said where the bridge is")
     try:
         with _opener.open(f"{http}{path}", timeout=timeout) as answer:
             return Health(answer.status, _details(answer.read(LARGEST)))

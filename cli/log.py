@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import structlog
 
+from cli.failure import Failure
+
 LIMIT = 10 * 1024 * 1024
 KEPT = 3
 LONGEST_LINE = 64 * 1024
@@ -44,6 +46,14 @@ class Log:
                 older.replace(self.path.with_name(f"{self.path.name}.{number + 1}"))
         self.path.replace(self.path.with_name(f"{self.path.name}.1"))
         self._file = self._open()
+
+
+def open_log(path: Path) -> Log:
+    """Failure with a sentence when it cannot be written."""
+    try:
+        return Log(path)
+    except OSError as problem:
+        raise Failure(f"The log {path} cannot be written ({problem.strerror}).") from problem
 
 
 class Journal:

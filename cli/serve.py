@@ -21,10 +21,10 @@ from backchannel.jetstream.connection import Connection
 from backchannel.protocol.message import rfc3339
 from cli.directory import take_over
 from cli.failure import Failure
-from cli.furnish import furnish
+from cli.furnish import furnish, require_jetstream
 from cli.greeting import greet
 from cli.listen import listen, reachable
-from cli.log import Journal, Log
+from cli.log import Journal, open_log
 from cli.server import Foreign, Nats, Own
 from cli.supervise import Child
 from cli.terminal import Terminal
@@ -55,7 +55,7 @@ class Plan:
 async def serve(home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapping[str, str]) -> None:
     """Run the platform until somebody asks it to stop. Failure when it cannot be started."""
     stop = asyncio.Event()
-    with contextlib.closing(Log(home.logs / "up.log")) as file:
+    with contextlib.closing(open_log(home.logs / "up.log")) as file:
         Journal(file)
         await _serve(Parts(home, plan, lock, terminal, env), stop)
 
@@ -144,6 +144,7 @@ class Parts:
         user, password = self._home.nats_login("platform")
         connection = await Connection.open(Address(url, user, password), name="up", wait=NATS_PATIENCE)
         try:
+            await require_jetstream(connection, url)
             await furnish(connection, self._plan.groups)
             await take_over(self._home, connection)
         finally:
@@ -177,7 +178,7 @@ class Parts:
         names = [module if count == 1 else f"{module}-{number}" for number in range(1, count + 1)]
         env = _child_environment(self._env, self._plan, port)
         return [
-            Child(name, argv, Log(self._home.logs / f"{name}.log"), tell=self.tell, env=env, fds=fds)
+            Child(name, argv, open_log(self._home.logs / f"{name}.log"), tell=self.tell, env=env, fds=fds)
             for name in names
         ]
 
@@ -217,13 +218,19 @@ def _signals(stop: asyncio.Event, kill: Any) -> Iterator[None]:
             kill()
         stop.set()
 
-    for number in SIGNALS:
+    # Who started it with nohup wants it to outlive the terminal.
+    wanted = [number for number in SIGNALS if number != signal.SIGHUP or not _ignored(number)]
+    for number in wanted:
         loop.add_signal_handler(number, arrived)
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in wanted:
             loop.remove_signal_handler(number)
+
+
+def _ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from backchannel.errors import BackchannelError
 from backchannel.home import Home
 from backchannel.home.files import read_secret
-from backchannel.jetstream.binary import ServerFailed
 from backchannel.jetstream.embedded import Server
 from cli.failure import Failure
 from cli.restart import Backoff, Pacer, ended
 
 STOP_PATIENCE = 2.0
+RECOVERY = 600.0
+"""Seconds in which a server must have read its store; a large one takes its time."""
 
 
 class Nats(Protocol):
@@ -54,7 +56,7 @@ class Own:
             durability=self._durability,
             fds=(self._lock,),
         )
-        await server.start()
+        await server.start(wait=RECOVERY)
         self.kept = asyncio.create_task(self._keep(server), name="keep nats-server")
         return server.url
 
@@ -85,9 +87,9 @@ class Own:
                     self._tell(f"nats-server {outcome}; starting it again in {wait:g} s. See {server.log}")
                 await asyncio.sleep(wait)
                 try:
-                    await server.start()
-                except ServerFailed as problem:
-                    outcome = f"does not start ({problem.message})"
+                    await server.start(wait=RECOVERY)
+                except (BackchannelError, OSError) as problem:
+                    outcome = f"does not start ({problem})"
 
 
 class Foreign:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from backchannel.errors import Unavailable
 from backchannel.protocol.sidebar import SidebarStatus
 from cli.content import gist
 from cli.door import Door, Where, door, doors, where_options
@@ -23,6 +24,7 @@ COLUMNS = ("sidebar_id", "status", "priority", "participants", "last_activity", 
 FACTS = ("parent_id", "status", "priority", "coordinator", "participants", "task", "success_criteria")
 PAGE = 200
 POLL = 0.5
+AWAY = 2.0
 
 
 @click.group(cls=Group)
@@ -146,12 +148,22 @@ async def _tail(terminal: Terminal, where: Where, sidebar_id: str, limit: int, f
         for exchange in last:
             _say(terminal, exchange)
         while follow:
-            answer = await at.ask("context", context_id=sidebar_id, after=cursor, limit=PAGE)
-            for exchange in answer["exchanges"]:
-                _say(terminal, exchange)
-            cursor = answer["cursor"]
-            if answer.get("next") is None:
-                await asyncio.sleep(POLL)
+            cursor = await _say_more(terminal, at, sidebar_id, cursor)
+
+
+async def _say_more(terminal: Terminal, at: Door, sidebar_id: str, cursor: str | None) -> str | None:
+    """What came since; the new cursor. A platform that is away for a moment is waited for."""
+    try:
+        answer = await at.ask("context", context_id=sidebar_id, after=cursor, limit=PAGE)
+    except Unavailable as problem:
+        terminal.say(f"note: {problem.message}")
+        await asyncio.sleep(AWAY)
+        return cursor
+    for exchange in answer["exchanges"]:
+        _say(terminal, exchange)
+    if answer.get("next") is None:
+        await asyncio.sleep(POLL)
+    return str(answer["cursor"])
 
 
 def _say(terminal: Terminal, exchange: dict[str, Any]) -> None:

@@ -23,10 +23,10 @@ from cli.terminal import Terminal, age, shown, size
 def status(terminal: Terminal, where: Where) -> int | None:
     """Show how the platform is, on one screen. Exit code 7 when a part of it does not work."""
     platform = None if where.url or not isinstance(where.settings, Home) else where.platform()
-    health = ask_health(_address(where, platform), where.timeout)
+    health = _health(where, platform)
     groups, silence = asyncio.run(_ask(where))
     if silence is not None:
-        if not health.code:
+        if not health.code or health.details is None:
             raise silence
         terminal.say(f"note: {silence.message}")
     if terminal.json:
@@ -36,10 +36,11 @@ def status(terminal: Terminal, where: Where) -> int | None:
     return None if health.healthy else CHECK_FAILED
 
 
-def _address(where: Where, platform: Platform | None) -> str | None:
+def _health(where: Where, platform: Platform | None) -> Health:
+    """Of the bridge, where it is known; elsewhere it is left to the handlers to say how things are."""
     if where.url:
-        return http_of(where.url)
-    return platform.http if platform else None
+        return ask_health(http_of(where.url), where.timeout)
+    return ask_health(platform.http, where.timeout) if platform else Health(200)
 
 
 async def _ask(where: Where) -> tuple[list[dict[str, Any]], BackchannelError | None]:

@@ -13,7 +13,7 @@ import click
 
 from backchannel.delivery.token import draft, sign
 from backchannel.errors import BackchannelError
-from backchannel.home import Home
+from backchannel.home import Home, Settings
 from backchannel.protocol.claims import Claims
 from cli.directory import register
 from cli.group import Group
@@ -67,7 +67,7 @@ def create(
         terminal.put({"token": text, "claims": claims.model_dump(mode="json", exclude_none=True)})
     else:
         terminal.line(text)
-    _warn(claims, terminal)
+    _warn(claims, settings, terminal)
 
 
 def _claims_file(file: IO[str] | None) -> dict[str, Any]:
@@ -82,6 +82,11 @@ def _claims_file(file: IO[str] | None) -> dict[str, Any]:
     return content
 
 
-def _warn(claims: Claims, terminal: Terminal) -> None:
+def _warn(claims: Claims, settings: Settings, terminal: Terminal) -> None:
+    """What is allowed, and probably not meant."""
     if claims.exp <= time.time():
         terminal.say(f"note: this token has expired already; its claims say exp {claims.exp}.")
+    if isinstance(settings, Home) and settings.serving():
+        served = settings.runtime().groups
+        if claims.collaboration_group not in served:
+            terminal.say(f"note: the platform serves {', '.join(served)}, not {claims.collaboration_group}.")

@@ -66,7 +66,7 @@ class Home:
         """Be the only platform here. Waits for a dying predecessor; then FolderInUse says who holds it."""
         self.create()
         deadline = time.monotonic() + wait
-        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = self._open_lock()
         while not _flock(fd):
             if time.monotonic() >= deadline:
                 holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
@@ -79,6 +79,13 @@ class Home:
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         return Lock(fd)
+
+    def _open_lock(self) -> int:
+        path = self.path / "lock"
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as problem:
+            raise FolderError(f"The lock {path} cannot be opened: {files.reason(problem)}.") from problem
 
     def serving(self) -> bool:
         """Whether a platform, or a part of one, holds the lock."""
@@ -144,7 +151,8 @@ class Home:
         self._write("platform.json", json.dumps({"version": 1, **asdict(platform)}, indent=1) + "\n")
 
     def forget_platform(self) -> None:
-        (self.path / "platform.json").unlink(missing_ok=True)
+        with self._alone():
+            (self.path / "platform.json").unlink(missing_ok=True)
 
     def add_known(self, entry: Mapping[str, Any]) -> None:
         """Note an agent that was registered while the platform is down; `up` takes it over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 
 from backchannel.home import Home
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.answer import api
+from backchannel.jetstream.connection import Connection
 from tests.cli.console import Answer, Up
 
 Start = Callable[..., Up]
@@ -101,7 +105,7 @@ def test_a_platform_that_was_killed_is_told_from_one_that_was_stopped(start: Sta
     assert "backchannel up" in fault["hint"]
 
 
-def test_handlers_that_hang_and_streams_that_differ_are_found(start: Start) -> None:
+def test_handlers_that_hang_are_found(start: Start) -> None:
     up = start()
     assert up.ready
     os.kill(up.children()["handlers"], signal.SIGSTOP)
@@ -111,6 +115,26 @@ def test_handlers_that_hang_and_streams_that_differ_are_found(start: Start) -> N
         os.kill(up.children()["handlers"], signal.SIGCONT)
     assert answer.code == 7
     assert "handlers" in checks(answer, "bad")
+
+
+async def forget_when_to_forget(data: Path) -> None:
+    """Set a stream to another age than it is shipped with."""
+    home = Home(data)
+    address = Address(home.platform().nats, *home.nats_login("operator"))
+    async with await Connection.open(address, name="test") as connection:
+        found = await api(connection, "STREAM.INFO.BC_DEAD")
+        await api(connection, "STREAM.UPDATE.BC_DEAD", {**found["config"], "max_age": 0})
+
+
+def test_streams_that_differ_are_found_and_mended(start: Start) -> None:
+    up = start()
+    assert up.ready
+    asyncio.run(forget_when_to_forget(up.data))
+    fault = checks(up.run("doctor", "--json"), "bad")["streams"]
+    assert fault["detail"] == "BC_DEAD differs in max_age"
+    assert fault["hint"] == "backchannel streams apply"
+    assert up.run("streams", "apply").out == "changed BC_DEAD: max_age\n"
+    assert up.run("doctor").code == 0
 
 
 def test_healthcheck_says_nothing_and_means_it(platform: Up) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from backchannel.home import Home
+from backchannel.jetstream.binary import find
 from tests.cli.console import Answer, Up, backchannel
 
 Start = Callable[..., Up]
@@ -35,6 +37,11 @@ def alive(pid: int) -> bool:
         return (Path(f"/proc/{pid}") / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def healthy(http: str) -> bool:
@@ -257,6 +264,53 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(inside: Inside, tmp_pat
     answer = inside("up", "--data", tmp_path / "file" / "data", "--port", "0", "--nats-port", "0")
     assert (answer.code, answer.out) == (1, "")
     assert "Choose another with --data DIR" in answer.err
+
+
+@pytest.mark.parametrize("name", ["lock", "logs", "nats", "logs/up.log", "logs/bridge.log", "runtime.json"])
+def test_a_room_of_the_folder_that_is_something_else_is_one_sentence(
+    inside: Inside, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "data" / name
+    if name in ("logs", "nats"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    else:
+        path.mkdir(parents=True)
+    answer = inside("up", "--data", tmp_path / "data", "--port", "0", "--nats-port", "0")
+    assert (answer.code, answer.out) == (1, ""), answer
+    assert answer.err.splitlines()[-1].startswith(("error: The ", "error: /")), answer
+    assert "unexpected" not in answer.err
+
+
+def test_a_server_without_jetstream_is_one_sentence(inside: Inside, tmp_path: Path, free: int) -> None:
+    with subprocess.Popen(
+        [find().path, "-a", "127.0.0.1", "-p", str(free)], stderr=subprocess.DEVNULL
+    ) as bare:
+        try:
+            eventually(lambda: listens(free))
+            url = f"nats://127.0.0.1:{free}"
+            answer = inside("up", "--data", tmp_path / "data", "--port", "0", "--nats", url)
+        finally:
+            bare.kill()
+    assert answer.out == ""
+    assert answer.code in (1, 5)
+    assert "JetStream" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_who_closes_the_terminal_ends_it_and_who_uses_nohup_does_not(start: Start) -> None:
+    up = start()
+    assert up.ready
+    assert up.signal(signal.SIGHUP).wait() == 0
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        up = start()
+        assert up.ready
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    up.signal(signal.SIGHUP)
+    assert up.run("status").code == 0
+    assert up.stop() == 0
 
 
 def test_a_nats_server_that_is_missing_is_one_sentence(
