@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from backchannel.domain.settings import Settings
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
@@ -16,6 +17,7 @@ from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import StreamFacts, describe, following
 from backchannel.protocol.subject import events_stream, life_of
 from backchannel.service.lives import Lives, event_of
+from backchannel.service.settings import LiveSettings
 
 LIFE_AT_ONCE = 256
 
@@ -30,13 +32,20 @@ class House:
         self.agents = Bucket(connection, "BC_agents")
         self.presence = Bucket(connection, "BC_presence")
         self.lives = {group: Lives(connection, group) for group in groups}
+        self._settings = LiveSettings(connection)
 
     async def open(self) -> None:
-        """Read the lives of all sidebars from the logs, and go on following them."""
+        """Read the settings, and the lives of all sidebars from the logs; go on following both."""
+        await self._settings.open()
         await asyncio.gather(*(lives.start() for lives in self.lives.values()))
 
     async def close(self) -> None:
         await asyncio.gather(*(lives.stop() for lives in self.lives.values()))
+        await self._settings.close()
+
+    def settings(self) -> Settings:
+        """What is in force now."""
+        return self._settings.current
 
     async def log(self, group: str) -> StreamFacts:
         return await describe(self.connection, events_stream(group))
@@ -60,6 +69,15 @@ class House:
         named = list(dict.fromkeys(agents))
         found = await asyncio.gather(*(self.agents.get(f"{group}.{agent}") for agent in named))
         return [agent for agent, value in zip(named, found, strict=True) if value is None]
+
+    async def charges(self, group: str, supervisor: str) -> frozenset[str]:
+        """The agents whose tokens name this one as their human supervisor."""
+        known = await self.agents.entries(f"{group}.*")
+        return frozenset(
+            key.split(".")[1]
+            for key, value in known
+            if from_json(value.payload).get("human_supervisor") == supervisor
+        )
 
     async def roster(self, group: str) -> list[dict[str, Any]]:
         """Every agent the directory knows, by name, with whether it is connected now and what it is in."""

@@ -1,0 +1,96 @@
+"""The settings that change while the platform runs: names, units, defaults, ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backchannel.errors import NotFound
+from backchannel.protocol.catalog import bad_message
+
+YEAR = 31_536_000.0
+Waits = Annotated[float, Field(ge=1, le=YEAR)]
+
+
+class Section(BaseModel):
+    """Settings that belong together. Each says in one sentence what it is for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Cleanup(Section):
+    """What becomes of sidebars in which nothing happens any more. Durations in seconds."""
+
+    enabled: bool = Field(default=True, description="Whether idle sidebars are cleaned up at all.")
+    warn_after: Waits = Field(
+        default=86_400.0, description="Silence after which the participants are warned."
+    )
+    pause_after: Waits = Field(
+        default=3_600.0, description="Time between the warning and the pause of a sidebar that stays silent."
+    )
+    archive_after: Waits = Field(default=604_800.0, description="Time between that pause and the archive.")
+
+
+class Inheritance(Section):
+    """How much of its ancestors' context a new sidebar sees."""
+
+    inheritance_depth: int = Field(
+        default=3, ge=0, le=64, description="Contexts a new sidebar inherits unless its spawn says otherwise."
+    )
+    inheritance_budget: int = Field(
+        default=65_536,
+        ge=0,
+        le=1_000_000,
+        description="Bytes of inherited exchanges that the answer to a spawn carries at most.",
+    )
+
+
+class Size(Section):
+    """How large a sidebar may become."""
+
+    max_participants: int = Field(
+        default=256, ge=1, le=4096, description="Agents that may be in one sidebar at a time."
+    )
+
+
+class Settings(Section):
+    """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
+
+    cleanup: Cleanup = Cleanup()
+    context: Inheritance = Inheritance()
+    sidebar: Size = Size()
+
+    def changed(self, name: str, value: Any) -> Settings:
+        """With one setting at another value; None puts its default back.
+
+        Raises:
+            NotFound: there is no such setting.
+            BadMessage: the value is of the wrong kind or out of range; ``field`` is the setting's name.
+        """
+        section, _, field = name.partition(".")
+        if name not in DEFAULTS:
+            raise NotFound(
+                f"There is no setting {name[:80]!r}; there are {', '.join(DEFAULTS)}.", field="name"
+            )
+        plain = self.model_dump()
+        plain[section][field] = DEFAULTS[name] if value is None else value
+        try:
+            return Settings.model_validate(plain)
+        except ValidationError as error:
+            raise bad_message(error) from None
+
+    def flat(self) -> dict[str, Any]:
+        """Each setting's dotted name and value."""
+        return dict(_flat(self.model_dump()))
+
+
+def _flat(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for section, fields in sections.items():
+        for field, value in fields.items():
+            yield f"{section}.{field}", value
+
+
+DEFAULTS: Mapping[str, Any] = Settings().flat()
+"""Every setting there is, by its dotted name."""
