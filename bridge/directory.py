@@ -91,7 +91,12 @@ def _entry(former: dict[str, Any], claims: Claims, intake: Intake | None, now: s
     """The entry after this connection; the same as before if nothing was said that is new."""
     said = intake.model_dump(mode="json") if intake is not None else {}
     blank = {"specialties": [], "availability": "available", "preferred_collaborators": []}
-    entry = blank | former | said | {"agent_id": claims.sub, "entity_type": claims.entity_type}
+    proven = {
+        "agent_id": claims.sub,
+        "entity_type": claims.entity_type,
+        "human_supervisor": claims.human_supervisor,
+    }
+    entry = blank | former | said | proven
     entry["first_seen"] = former.get("first_seen") or now
     entry["registered_at"] = former.get("registered_at") or now
     return entry

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.rights import Action, may
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import NotFound
 from backchannel.jetstream.read import page
@@ -122,15 +123,17 @@ async def _inherited(inquiry: Inquiry, sidebar: Sidebar, limit: int) -> list[dic
 
 @service.answers("sidebar")
 async def sidebar(inquiry: Inquiry) -> Mapping[str, Any]:
-    """One sidebar, as it is or as it was at ``until``."""
+    """One sidebar, as it is or as it was at ``until``; in outline for who may look and not read."""
     asked: SidebarParams = understood(SidebarParams, inquiry)
-    found = await inquiry.readable(asked.sidebar_id)
+    enough = (Action.READ,) if asked.until else (Action.READ, Action.LOOK)
+    now, granted = await inquiry.allowed(asked.sidebar_id, *enough)
     facts = await inquiry.house.log(inquiry.group)
-    if asked.until and found is not None:
-        found = await _as_it_was(inquiry, found, Cursor.parse(asked.until, "params.until").sequence)
+    found: Sidebar | None = now
+    if asked.until:
+        found = await _as_it_was(inquiry, now, Cursor.parse(asked.until, "params.until").sequence)
     if found is None:
         raise NotFound(f"There was no sidebar {asked.sidebar_id} then.", field="params.sidebar_id")
-    return {"sidebar": shown(found, facts.epoch)}
+    return {"sidebar": (shown if Action.READ in granted else summary)(found, facts.epoch)}
 
 
 async def _as_it_was(inquiry: Inquiry, found: Sidebar, until: int) -> Sidebar | None:
@@ -148,13 +151,18 @@ async def _as_it_was(inquiry: Inquiry, found: Sidebar, until: int) -> Sidebar | 
 
 @service.answers("sidebars")
 async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
-    """The sidebars the caller takes part in; an operator sees all. Ordered by id, ``next`` pages on."""
+    """The sidebars the caller may look at; an operator sees all. Ordered by id, ``next`` pages on."""
     asked: SidebarsParams = understood(SidebarsParams, inquiry)
     lives = inquiry.house.lives[inquiry.group]
     await lives.reach()
     facts = await inquiry.house.log(inquiry.group)
+    asker = await inquiry.asker()
     matching = sorted(
-        (found for found in lives.all() if _wanted(found, asked) and _visible(found, inquiry)),
+        (
+            found
+            for found in lives.all()
+            if _wanted(found, asked) and may(Action.LOOK, asker, found, lives.get(found.parent_id))
+        ),
         key=lambda found: found.sidebar_id,
     )
     start = [found for found in matching if asked.after is None or found.sidebar_id > asked.after]
@@ -172,10 +180,6 @@ def _wanted(found: Sidebar, asked: SidebarsParams) -> bool:
         and (asked.agent is None or found.has(asked.agent))
         and (asked.parent_id is None or found.parent_id == asked.parent_id)
     )
-
-
-def _visible(found: Sidebar, inquiry: Inquiry) -> bool:
-    return inquiry.role == "operator" or found.has(inquiry.caller) or found.sidebar_id in inquiry.access
 
 
 @service.answers("agents")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from backchannel.domain.decision import Decision
+from backchannel.domain.matching import Candidate
 from backchannel.domain.sidebar import Ask, Sidebar, decide
 from backchannel.domain.sidebar.decide import named_agents, touched
 from backchannel.errors import UnknownAgent
@@ -55,8 +56,9 @@ async def change(command: SidebarCommand, ctx: Context) -> Decision:
             " An agent is known from its first token or connection."
         )
     start, head = await ctx.log()
-    ask = Ask(ctx.asked.agent, command, ctx.now, {}, start, head, ctx.access)
-    ask = replace(ask, known=await _known(ask, ctx))
+    asker = await ctx.asker()
+    ask = Ask(asker.name, command, ctx.now, {}, start, head, asker.access, asker.kind, asker.charges)
+    ask = replace(ask, known=await _known(ask, ctx), candidates=await _candidates(command, ctx))
     return await _with_exchanges(decide(ask), command, ctx)
 
 
@@ -66,6 +68,14 @@ async def _known(ask: Ask, ctx: Context) -> dict[str, Sidebar | None]:
     known = {sidebar_id: await ctx.past(sidebar_id) for sidebar_id in named}
     await _add_relatives(known, ask.command, ctx)
     return known
+
+
+async def _candidates(command: SidebarCommand, ctx: Context) -> tuple[Candidate, ...]:
+    """Nobody is looked for unless a specialty is asked for."""
+    match command:
+        case SidebarSpawn(specialties=[_, *_]):
+            return await ctx.candidates()
+    return ()
 
 
 async def _add_relatives(known: dict[str, Sidebar | None], command: SidebarCommand, ctx: Context) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from backchannel.errors import BadMessage, Expired, Forbidden
 from backchannel.protocol.claims import AUDIENCE, Claims
+from backchannel.protocol.identifier import is_reserved
 
 ALGORITHM = "HS256"
 MAX_TOKEN_BYTES = 16_384
@@ -35,8 +36,11 @@ def draft(
         jti: the token's own id, unique.
 
     Raises:
+        Forbidden: the name is the platform's own.
         BadMessage: a name or value that claims cannot have; `field` says which.
     """
+    if is_reserved(entity):
+        raise Forbidden(f"The name {entity!r} is the platform's own; choose another.", field="sub")
     registered = {"sub": entity, "aud": AUDIENCE, "iat": now, "exp": now + lifetime, "jti": jti}
     return _claims(registered | _both_ways(dict(fields or {})), strict_subject=entity)
 
@@ -54,6 +58,8 @@ def verify(token: str, key: bytes, now: float) -> Claims:
         BadToken: anything else.
     """
     claims = _read(token, key)
+    if is_reserved(claims.sub):
+        raise BadToken(f"The token is for {claims.sub!r}, a name that is the platform's own.")
     if claims.exp <= now:
         raise Expired(
             f"The token of {claims.sub!r} expired {int(now - claims.exp)} s ago; ask for a new one."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -84,25 +84,36 @@ class Asker:
     charges: frozenset[str] = frozenset()
 
 
+def may(action: Action, asker: Asker, sidebar: Sidebar, parent: Sidebar | None) -> bool:
+    """Whether the table lets ``asker`` do this; ``parent`` None is ``main``, or not known here."""
+    return any(action in RIGHTS[role] and _holds(role, asker, sidebar, parent) for role in Role)
+
+
 def roles(asker: Asker, sidebar: Sidebar, parent: Sidebar | None) -> frozenset[Role]:
-    """Every way in which ``asker`` stands to ``sidebar``; ``parent`` None is ``main``, or not known here."""
-    above = parent is not None and parent.has(asker.name)
-    found = {
-        Role.PARTICIPANT: sidebar.has(asker.name),
-        Role.COORDINATOR: sidebar.coordinator == asker.name,
-        Role.FORMER: asker.name in sidebar.invited,
-        Role.PARENT: above,
-        Role.HEIR: above and not sidebar.members,
-        Role.SUPERVISOR: not asker.charges.isdisjoint(sidebar.members),
-        Role.ACCESS: sidebar.sidebar_id in asker.access,
-        Role.OPERATOR: asker.name == OPERATOR and asker.kind == "operator",
-        Role.PLATFORM: asker.name == PLATFORM,
-    }
-    return frozenset(role for role, has in found.items() if has)
+    """Every way in which ``asker`` stands to ``sidebar``."""
+    return frozenset(role for role in Role if _holds(role, asker, sidebar, parent))
 
 
-def may(action: Action, standing: Iterable[Role]) -> bool:
-    return any(action in RIGHTS[role] for role in standing)
+def _holds(role: Role, asker: Asker, sidebar: Sidebar, parent: Sidebar | None) -> bool:
+    match role:
+        case Role.PARTICIPANT:
+            return sidebar.has(asker.name)
+        case Role.COORDINATOR:
+            return sidebar.coordinator == asker.name
+        case Role.FORMER:
+            return asker.name in sidebar.invited
+        case Role.PARENT:
+            return parent is not None and parent.has(asker.name)
+        case Role.HEIR:
+            return parent is not None and parent.has(asker.name) and not sidebar.members
+        case Role.SUPERVISOR:
+            return not asker.charges.isdisjoint(sidebar.members)
+        case Role.ACCESS:
+            return sidebar.sidebar_id in asker.access
+        case Role.OPERATOR:
+            return asker.name == OPERATOR and asker.kind == OPERATOR
+        case Role.PLATFORM:
+            return asker.name == PLATFORM
 
 
 def refused(asker: Asker, action: Action, sidebar: Sidebar, field: str) -> Forbidden:

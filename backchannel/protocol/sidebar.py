@@ -94,7 +94,7 @@ class SidebarSpawn(SidebarMessageBody):
     data_refs: References | None = None
     cross_refs: References | None = None
     forked_from: Identifier | None = None
-    invited: Annotated[list[str], Field(max_length=4096)] | None = None
+    matched: list[dict[str, str]] | None = None
 
     example: ClassVar[dict[str, Any]] = {
         "parent_id": "main",

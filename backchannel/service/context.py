@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.matching import Candidate
+from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar
 from backchannel.errors import Forbidden, NotFound
 from backchannel.jetstream.publish import Fence
@@ -27,6 +29,7 @@ class Context:
     access: frozenset[str]
     now: datetime
     house: House
+    kind: str = "agent"
     fences: list[Fence] = field(default_factory=list)
 
     async def past(self, sidebar_id: str) -> Sidebar | None:
@@ -35,6 +38,15 @@ class Context:
         fence = Fence(life_of(self.asked.group, sidebar_id), sidebar.sequence if sidebar else 0)
         self.fences.append(fence)
         return sidebar
+
+    async def asker(self) -> Asker:
+        """Who asks, with everything a right may depend on."""
+        return await _asker(self.house, self.asked.group, self.asked.agent, self.kind, self.access)
+
+    async def candidates(self) -> tuple[Candidate, ...]:
+        """Everybody the group's directory knows, and how busy each is as of now."""
+        await self.house.lives[self.asked.group].reach()
+        return tuple(Candidate.of(entry) for entry in await self.house.roster(self.asked.group))
 
     async def strangers(self, agents: Iterable[str]) -> list[str]:
         """Those of ``agents`` that the group's directory does not know."""
@@ -69,14 +81,32 @@ class Inquiry:
         """
         if context_id == MAIN:
             return None
-        sidebar = await self.house.past(self.group, context_id)
-        if sidebar is not None and self._may_read(sidebar):
-            return sidebar
+        sidebar, _ = await self.allowed(context_id, Action.READ)
+        return sidebar
+
+    async def allowed(self, sidebar_id: str, *actions: Action) -> tuple[Sidebar, frozenset[Action]]:
+        """A sidebar, and which of these actions the caller may take; at least one. Raises as `readable`."""
+        sidebar = await self.house.past(self.group, sidebar_id)
+        if sidebar is not None:
+            asker, parent = await self.asker(), await self._parent(sidebar)
+            if granted := frozenset(action for action in actions if may(action, asker, sidebar, parent)):
+                return sidebar, granted
         if self.role == "operator":
-            raise NotFound(f"There is no sidebar {context_id}.", field="sidebar_id")
+            raise NotFound(f"There is no sidebar {sidebar_id}.", field="sidebar_id")
         raise Forbidden(
-            f"There is no sidebar {context_id} that {self.caller} takes part in.", field="sidebar_id"
+            f"There is no sidebar {sidebar_id} that {self.caller} takes part in.", field="sidebar_id"
         )
 
-    def _may_read(self, sidebar: Sidebar) -> bool:
-        return self.role == "operator" or sidebar.has(self.caller) or sidebar.sidebar_id in self.access
+    async def asker(self) -> Asker:
+        """Who asks, with everything a right may depend on."""
+        return await _asker(self.house, self.group, self.caller, self.role, self.access)
+
+    async def _parent(self, sidebar: Sidebar) -> Sidebar | None:
+        if sidebar.parent_id == MAIN:
+            return None
+        return await self.house.past(self.group, sidebar.parent_id)
+
+
+async def _asker(house: House, group: str, name: str, kind: str, access: frozenset[str]) -> Asker:
+    charges = await house.charges(group, name) if kind == "human" else frozenset()
+    return Asker(name, kind, access, charges)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import NAMESPACE_OID, uuid5
 
-from backchannel.domain.rights import Action, Asker, may, refused, roles
+from backchannel.domain.matching import Candidate
+from backchannel.domain.rights import Action, Asker, may, refused
 from backchannel.domain.sidebar.state import Sidebar
 from backchannel.errors import NotFound
 from backchannel.protocol.sidebar import SidebarCommand
@@ -19,7 +20,7 @@ class Ask:
 
     ``known`` maps every sidebar the command names, its parent and its open children to their state, None
     where there is none. ``start`` and ``head`` are cursors: the log's beginning, and now. ``access``,
-    ``kind`` and ``charges`` are those of `Asker`.
+    ``kind`` and ``charges`` are those of `Asker`, ``candidates`` everybody a specialty may be found with.
     """
 
     sender: str
@@ -31,6 +32,7 @@ class Ask:
     access: frozenset[str] = frozenset()
     kind: str = "agent"
     charges: frozenset[str] = frozenset()
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def key(self) -> str:
@@ -67,4 +69,4 @@ class Ask:
         raise refused(self.asker, action, sidebar, field_name)
 
     def may(self, action: Action, sidebar: Sidebar) -> bool:
-        return may(action, roles(self.asker, sidebar, self.known.get(sidebar.parent_id)))
+        return may(action, self.asker, sidebar, self.known.get(sidebar.parent_id))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.matching import match
 from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.inherit import inherited_by_child, inherited_by_fork
 from backchannel.domain.sidebar.state import Sidebar
-from backchannel.errors import Conflict, IllegalTransition
+from backchannel.errors import Conflict, IllegalTransition, TooLarge
 from backchannel.protocol.identifier import MAIN, RESERVED_NAMES
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import rfc3339
@@ -38,7 +39,9 @@ def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
             " fork it, or spawn from main.",
             field="parent_id",
         )
-    members = _together(ask.sender, command.coordinator, command.participants)
+    named = _together(ask.sender, command.coordinator, command.participants)
+    matched = match(command.specialties, named, ask.candidates, ask.sender)
+    members = _within_bounds([*named, *(found.agent_id for found in matched if found.brought)])
     priority = command.priority or (parent.priority if parent else SidebarPriority.NORMAL)
     depth = command.inherit.depth if command.inherit else None
     ranges = inherited_by_child(parent, start=ask.start, head=ask.head, depth=depth)
@@ -56,12 +59,14 @@ def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
             "data_refs": list(parent.data_refs) if parent else [],
             "cross_refs": [parent.sidebar_id] if parent else [],
             "forked_from": None,
+            "matched": [found.told() for found in matched] or None,
         }
     )
     events = [Outgoing(InContext(sidebar_id, "life"), Lane(priority.value), born)]
     if parent is not None:
         events.append(_child_of(ask, parent, born))
-    return Decision(tuple(events), _told(sidebar_id, members, ranges, ask))
+    told = _told(sidebar_id, members, ranges, ask)
+    return Decision(tuple(events), told | ({"matched": born.matched} if matched else {}))
 
 
 def child(ask: Ask, command: SidebarChildSpawn) -> Decision:
@@ -89,7 +94,7 @@ def fork(ask: Ask, command: SidebarFork) -> Decision:
     if repeated := _require_free(ask, sidebar_id):
         return repeated
     wanted = list(original.members) if command.participants is None else command.participants
-    members = _together(ask.sender, None, wanted)
+    members = _within_bounds(_together(ask.sender, None, wanted))
     ranges = inherited_by_fork(original, start=ask.start, head=ask.head)
     parent = ask.known.get(original.parent_id)
     parent = parent if parent and parent.open and ask.may(Action.SPAWN, parent) else None
@@ -158,6 +163,15 @@ def _together(sender: str, coordinator: str | None, others: list[str]) -> list[s
     itself = [] if sender in RESERVED_NAMES else [sender]
     named = [*itself, *([coordinator] if coordinator else []), *others]
     return list(dict.fromkeys(named))
+
+
+def _within_bounds(members: list[str]) -> list[str]:
+    if len(members) > LARGEST:
+        raise TooLarge(
+            f"A sidebar holds {LARGEST} participants at most; this would make {len(members)}.",
+            field="participants",
+        )
+    return members
 
 
 def _told(sidebar_id: str, members: list[str], ranges: list[ContextRange], ask: Ask) -> dict[str, Any]:
