@@ -62,6 +62,19 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(Name().convert(str(part).strip(), param, ctx) for part in parts))
 
 
+class SubjectFilter(click.ParamType[str]):
+    """A NATS subject, possibly with wildcards."""
+
+    name = "subject"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        *before, last = str(value).split(".")
+        fits = all(part and part != ">" for part in before) and last
+        if not fits or not str(value).isprintable() or " " in str(value):
+            self.fail(f"{str(value)[:80]!r} is not a subject, as bc.main.evt.ctx.*.*.life is.", param, ctx)
+        return str(value)
+
+
 def data_option(command: _Command) -> _Command:
     """`--data DIR`, as `data: str | None`; None when nobody said where."""
     return click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from backchannel.jetstream.connection import Connection
@@ -12,6 +13,25 @@ from backchannel.jetstream.tail import Tail
 
 PAGE = 500
 WAITING = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which records to show: the newest ones, unless they shall begin behind a position or at a moment."""
+
+    limit: int
+    after: int | None = None
+    since: datetime | None = None
+    subject: str = ">"
+
+
+async def viewed(connection: Connection, facts: StreamFacts, view: View) -> list[Record]:
+    """The records of a view, in order; none that came after `facts`."""
+    after = view.after if view.since is None else await before(connection, facts, view.since)
+    if after is None:
+        return await newest(connection, facts, view.limit, view.subject)
+    found = forward(connection, facts.name, after, limit=view.limit, subject=view.subject, until=facts.last)
+    return [record async for record in found]
 
 
 async def forward(

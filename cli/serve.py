@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
@@ -25,7 +23,9 @@ from cli.furnish import furnish, require_jetstream
 from cli.greeting import greet
 from cli.listen import listen, reachable
 from cli.log import Journal, open_log
+from cli.plan import Plan
 from cli.server import Foreign, Nats, Own
+from cli.stopping import signals, unless
 from cli.supervise import Child
 from cli.terminal import Terminal
 
@@ -35,21 +35,6 @@ START_PATIENCE = 60.0
 NATS_PATIENCE = 5.0
 BRIDGE_PATIENCE = 5.5
 HANDLERS_PATIENCE = 2.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the person asked `up` for."""
-
-    host: str
-    port: int
-    nats_port: int
-    nats: str | None
-    groups: tuple[str, ...]
-    bridges: int
-    handlers: int
-    durability: str
 
 
 async def serve(home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapping[str, str]) -> None:
@@ -61,9 +46,9 @@ async def serve(home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapp
 
 
 async def _serve(parts: Parts, stop: asyncio.Event) -> None:
-    with _signals(stop, parts.kill):
+    with signals(stop, parts.kill):
         try:
-            if await _unless(stop, parts.start()):
+            if await unless(stop, parts.start()):
                 await parts.until(stop)
             parts.tell("stopping …")
         finally:
@@ -176,7 +161,7 @@ class Parts:
         # -P: a folder named like ours in the current directory must not come first.
         argv = [sys.executable, "-P", "-m", module, "--data", str(self._home.path), *(more or [])]
         names = [module if count == 1 else f"{module}-{number}" for number in range(1, count + 1)]
-        env = _child_environment(self._env, self._plan, port)
+        env = self._plan.child_environment(self._env, port)
         return [
             Child(name, argv, open_log(self._home.logs / f"{name}.log"), tell=self.tell, env=env, fds=fds)
             for name in names
@@ -194,54 +179,3 @@ class Parts:
             port=port,
             started_at=rfc3339(datetime.now(UTC)),
         )
-
-
-def _child_environment(env: Mapping[str, str], plan: Plan, port: int) -> dict[str, str]:
-    """Ours, but for what the data folder says better: addresses, and logins that are no child's business."""
-    kept = {
-        name: value
-        for name, value in env.items()
-        if not name.startswith("BACKCHANNEL_NATS_") and name not in ("BACKCHANNEL_DATA", "BACKCHANNEL_TOKEN")
-    }
-    groups = ",".join(plan.groups)
-    said = {"BACKCHANNEL_HOST": plan.host, "BACKCHANNEL_PORT": str(port), "BACKCHANNEL_GROUPS": groups}
-    return kept | said | {"PYTHONUNBUFFERED": "1"}
-
-
-@contextlib.contextmanager
-def _signals(stop: asyncio.Event, kill: Any) -> Iterator[None]:
-    """The first signal asks for an orderly stop, the second for an immediate one."""
-    loop = asyncio.get_running_loop()
-
-    def arrived() -> None:
-        if stop.is_set():
-            kill()
-        stop.set()
-
-    # Who started it with nohup wants it to outlive the terminal.
-    wanted = [number for number in SIGNALS if number != signal.SIGHUP or not _ignored(number)]
-    for number in wanted:
-        loop.add_signal_handler(number, arrived)
-    try:
-        yield
-    finally:
-        for number in wanted:
-            loop.remove_signal_handler(number)
-
-
-def _ignored(number: signal.Signals) -> bool:
-    return signal.getsignal(number) is signal.SIG_IGN
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work, but drop it as soon as `stop` is set; whether it was done."""
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not task.done():
-        task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-        return True
-    return False

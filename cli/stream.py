@@ -16,8 +16,8 @@ from cli.content import gist
 from cli.door import Where, operator, where_options
 from cli.furnish import furnish
 from cli.group import Group
-from cli.option import Duration
-from cli.reading import before, following, forward, newest
+from cli.option import Duration, SubjectFilter
+from cli.reading import View, following, viewed
 from cli.terminal import Terminal, clean, size
 
 OURS = ("BC_", "KV_BC_")
@@ -72,7 +72,7 @@ def info(terminal: Terminal, where: Where, name: str) -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="So many rows.")
 @click.option("--after", type=click.IntRange(0), help="From behind this sequence on.")
 @click.option("--since", type=Duration(), help="From so long ago on, as 10m.")
-@click.option("--subject", default=">", help="Only what this subject filter matches.")
+@click.option("--subject", type=SubjectFilter(), default=">", help="Only what this subject filter matches.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes. With --json one object a line.")
 @click.pass_obj
 def view(
@@ -88,7 +88,8 @@ def view(
     """Show the newest messages of the stream NAME, or those from a position or time on."""
     if after is not None and since is not None:
         raise click.UsageError("--after and --since exclude each other.")
-    asyncio.run(_view(terminal, where, name, limit, after, since, subject, follow))
+    moment = None if since is None else datetime.now(UTC) - timedelta(seconds=since)
+    asyncio.run(_view(terminal, where, name, View(limit, after, moment, subject), follow))
 
 
 @streams.command()
@@ -135,32 +136,17 @@ async def _facts(connection: Connection, name: str) -> StreamFacts:
     return await describe(connection, name)
 
 
-async def _view(
-    terminal: Terminal,
-    where: Where,
-    name: str,
-    limit: int,
-    after: int | None,
-    since: int | None,
-    subject: str,
-    follow: bool,
-) -> None:
+async def _view(terminal: Terminal, where: Where, name: str, view: View, follow: bool) -> None:
     async with operator(where) as connection:
         facts = await _facts(connection, name)
-        if since is not None:
-            after = await before(connection, facts, datetime.now(UTC) - timedelta(seconds=since))
-        if after is None:
-            records = await newest(connection, facts, limit, subject)
-        else:
-            found = forward(connection, name, after, limit=limit, subject=subject, until=facts.last)
-            records = [record async for record in found]
+        records = await viewed(connection, facts, view)
         if not follow:
-            _show(terminal, records, len(records) == limit and records[-1].sequence < facts.last)
+            _show(terminal, records, len(records) == view.limit and records[-1].sequence < facts.last)
             return
-        position = records[-1].sequence if records else max(after or 0, facts.last)
         for record in records:
             _show_live(terminal, record)
-        async for record in following(connection, name, position, subject):
+        position = records[-1].sequence if records else max(view.after or 0, facts.last)
+        async for record in following(connection, name, position, view.subject):
             _show_live(terminal, record)
 
 

@@ -9,7 +9,8 @@ import click
 
 from cli.group import Command
 from cli.option import Names, data_option, home_of
-from cli.serve import Plan, serve
+from cli.plan import Plan
+from cli.serve import serve
 from cli.server import servers
 from cli.terminal import Terminal
 

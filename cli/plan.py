@@ -1,0 +1,32 @@
+"""What a person asked `up` for, and what its children are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the person asked `up` for."""
+
+    host: str
+    port: int
+    nats_port: int
+    nats: str | None
+    groups: tuple[str, ...]
+    bridges: int
+    handlers: int
+    durability: str
+
+    def child_environment(self, env: Mapping[str, str], port: int) -> dict[str, str]:
+        """Ours, without logins that are no child's business, and with the addresses that were found."""
+        kept = {
+            name: value
+            for name, value in env.items()
+            if not name.startswith("BACKCHANNEL_NATS_")
+            and name not in ("BACKCHANNEL_DATA", "BACKCHANNEL_TOKEN")
+        }
+        groups = ",".join(self.groups)
+        said = {"BACKCHANNEL_HOST": self.host, "BACKCHANNEL_PORT": str(port), "BACKCHANNEL_GROUPS": groups}
+        return kept | said | {"PYTHONUNBUFFERED": "1"}
