@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +11,14 @@ import pydantic_core
 import structlog
 
 from backchannel.domain.decision import Decision
-from backchannel.errors import BackchannelError, Conflict, Internal, WrongSender
-from backchannel.jetstream.publish import Entry, Fence, covers
+from backchannel.errors import BackchannelError, Internal, WrongSender
 from backchannel.jetstream.work import Delivery, Work
 from backchannel.protocol.catalog import read_message, read_object
+from backchannel.protocol.identifier import OPERATOR
 from backchannel.protocol.lane import LANES, Lane
 from backchannel.protocol.message import Message
 from backchannel.protocol.subject import COMMANDS, Asked, asked
+from backchannel.service.commit import STALE_TRIES, committed
 from backchannel.service.context import Context
 from backchannel.service.declare import Answerer, Service
 from backchannel.service.follow import entries, refusal
@@ -26,9 +27,6 @@ from backchannel.service.setaside import set_aside
 from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
 
 log = structlog.get_logger()
-
-STALE_TRIES = 16
-"""How often a decision is made anew because somebody else wrote in between, before the command waits."""
 
 Clock = Callable[[], datetime]
 
@@ -43,9 +41,11 @@ def _claims(said: str | None) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-def _on_what_changes(fences: Sequence[Fence], told: Sequence[Entry]) -> list[Fence]:
-    """The fences around what the decision writes to; what it only read may move on."""
-    return [fence for fence in fences if any(covers(fence.subject, entry.subject) for entry in told)]
+def _kind(agent: str, claims: Mapping[str, Any]) -> str:
+    """What sort of sender it is. Only whoever runs the platform can write commands under its own name."""
+    if agent == OPERATOR and claims.get("role") == OPERATOR:
+        return OPERATOR
+    return str(claims.get("entity_type") or "agent")
 
 
 class Runner:
@@ -107,20 +107,10 @@ class Runner:
                         decision, told = Decision(), [refusal(why, command, found, context.now, trace)]
                     case _:
                         raise
-            if await self._commit(decision, told, context):
+            if decision.repeated or await committed(self._house, told, context.fences):
                 await delivery.settle()
                 return
         await delivery.retry(0.05)
-
-    async def _commit(self, decision: Decision, told: Sequence[Entry], context: Context) -> bool:
-        """False when somebody else wrote what was read: the decision is void and must be made anew."""
-        if decision.repeated:
-            return True
-        try:
-            await self._house.publisher.commit(told, _on_what_changes(context.fences, told))
-        except Conflict:
-            return False
-        return True
 
     def _read(self, delivery: Delivery, found: Asked) -> tuple[Message, Answerer]:
         """
@@ -139,7 +129,7 @@ class Runner:
     def _context(self, delivery: Delivery, found: Asked) -> Context:
         claims = _claims((delivery.record.headers or {}).get("Bc-Claims"))
         access = frozenset(claims.get("sidebar_access") or ())
-        return Context(found, access, self._clock(), self._house)
+        return Context(found, access, self._clock(), self._house, _kind(found.agent, claims))
 
     async def _fault(self, delivery: Delivery, found: Asked, error: Exception) -> None:
         verdict = verdict_on(error, delivery.attempt)
