@@ -20,7 +20,8 @@ FAULT = 1011
 
 class Ear:
     """The hearing half of a connection. While the line is free, an event is one reference to a shared frame;
-    lanes, and everything else that costs, begin when the line is congested.
+    lanes, and everything else that costs, begin when the line is congested. `delivered` counts events,
+    `dropped` those that were left out, by lane.
 
     Args:
         on_end: called with a close code and a reason when the connection must end.
@@ -41,6 +42,7 @@ class Ear:
         self.access = frozenset(access)
         self.overtaken: set[int] = set()
         self.delivered = 0
+        self.dropped: dict[str, int] = {}
         self._wire = wire
         self._feed = feed
         self._metrics = metrics
@@ -173,6 +175,7 @@ class Ear:
         if missed is None:
             return
         for lane, count in missed.by_lane.items():
+            self.dropped[lane] = self.dropped.get(lane, 0) + count
             self._metrics.dropped.labels(lane).inc(count)
         said = {
             "type": "gap",

@@ -23,13 +23,14 @@ from backchannel.protocol.subject import Destination, InContext, events_stream, 
 from bridge.framing import frame
 from bridge.listeners import Listener, Listeners, key_of
 from bridge.metrics import Metrics
-from bridge.ring import MOST_EVENTS, Event, Ring
+from bridge.ring import MOST_BYTES, MOST_EVENTS, Event, Ring
 
 log = structlog.get_logger("bridge.feed")
 URGENT = len(NEVER_DROPPED)
 """Ranks below this overtake a catch-up."""
 
 PAGE = 500
+PAGE_BYTES = 1 << 20
 SAMPLED_EACH = 0.1
 
 
@@ -93,7 +94,7 @@ class Feed:
         """
         facts = await self.survey()
         await self._read_lives(facts.last)
-        start = max(facts.first - 1, facts.last - MOST_EVENTS, 0)
+        start = max(facts.first - 1, facts.last - _depth(facts), 0)
         self.position = start
         self.ring = Ring(start)
         self._tail = Tail(
@@ -164,7 +165,9 @@ class Feed:
 
     async def page(self, after: int, wanted: str, until: int) -> Page:
         """What the log holds in `(after, until]` on the subjects `wanted`. Raises Unavailable."""
-        return await page(self.connection, self.stream, after, limit=PAGE, filter=wanted, until=until)
+        return await page(
+            self.connection, self.stream, after, limit=PAGE, filter=wanted, until=until, max_bytes=PAGE_BYTES
+        )
 
     def event(self, record: Record, found: Route) -> Event:
         """The record as it is sent: its stored bytes, with the cursor spliced in before the last brace."""
@@ -258,6 +261,12 @@ class Feed:
                 if where is not None and where.alive is not None:
                     self.membership.fold(record.sequence, where.alive, _life(record))
             position = found.last_sequence_scanned
+
+
+def _depth(facts: StreamFacts) -> int:
+    """How many positions back the ring is worth filling: no more than it can hold."""
+    average = facts.bytes // max(facts.messages, 1)
+    return min(MOST_EVENTS, MOST_BYTES // max(average, 1))
 
 
 def _is_message(payload: bytes) -> bool:

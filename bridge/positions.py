@@ -78,7 +78,7 @@ def digest(session: str) -> str:
 class Holding:
     """A place while its connection lives here. `session` is the token for the next resume.
 
-    `lost`: somebody else has taken the place.
+    `released`: the connection has gone. `lost`: somebody else has taken the place.
     """
 
     place: Place
@@ -86,6 +86,7 @@ class Holding:
     revision: int
     session: str = field(repr=False)
     dirty: bool = False
+    released: bool = False
     lost: bool = False
 
     def acknowledge(self, position: int) -> None:
@@ -149,11 +150,11 @@ class Positions:
         return holding
 
     async def release(self, holding: Holding) -> None:
-        """The connection has gone; write what it acknowledged last."""
+        """The connection has gone; write what it acknowledged last, now or when that is possible again."""
+        holding.released = True
         if holding.dirty:
             await self._write(holding)
-        if self._held.get(holding.place) is holding:
-            del self._held[holding.place]
+        self._let_go(holding)
 
     async def sweep(self) -> list[Holding]:
         """Write what has changed; those of which somebody else took the place."""
@@ -161,7 +162,15 @@ class Positions:
             changed = [holding for holding in self._held.values() if holding.dirty]
             for start in range(0, len(changed), AT_ONCE):
                 await asyncio.gather(*(self._write(one) for one in changed[start : start + AT_ONCE]))
+            for holding in changed:
+                self._let_go(holding)
         return [holding for holding in changed if holding.lost]
+
+    def _let_go(self, holding: Holding) -> None:
+        """Forget a place whose connection has gone and of which all is written."""
+        done = holding.released and not holding.dirty
+        if done and self._held.get(holding.place) is holding:
+            del self._held[holding.place]
 
     async def _write(self, holding: Holding) -> None:
         """Write one position; when it fails it stays to be written."""

@@ -54,7 +54,7 @@ class LeftOut:
 class Outbox(Generic[W]):
     """A queue for each lane. When it is full the oldest of the lowest lane leaves; the top lanes never do."""
 
-    __slots__ = ("_bounds", "_dropped", "_first", "_lanes", "_last", "_length", "_waiting", "total_dropped")
+    __slots__ = ("_bounds", "_dropped", "_first", "_lanes", "_last", "_length", "_waiting")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -63,7 +63,6 @@ class Outbox(Generic[W]):
         self._length = 0
         self._dropped = [0] * len(LANES)
         self._first = self._last = 0
-        self.total_dropped = [0] * len(LANES)
 
     def __len__(self) -> int:
         return self._waiting
@@ -126,7 +125,6 @@ class Outbox(Generic[W]):
         self._first = sequence if first_one else min(self._first, sequence)
         self._last = sequence if first_one else max(self._last, sequence)
         self._dropped[rank] += 1
-        self.total_dropped[rank] += 1
 
     def _taken(self, item: W) -> W:
         self._waiting -= 1

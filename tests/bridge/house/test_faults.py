@@ -187,3 +187,29 @@ async def test_hundreds_come_back_at_once_and_miss_nothing(platform: Platform) -
     )
     for before, after in zip(crowd, back, strict=True):
         assert [event["message_id"] for event in before.events + after.events] == sent
+
+
+async def test_who_has_gone_leaves_nothing_behind(platform: Platform) -> None:
+    house = platform.bridges[0].house
+    await platform.life("logins", [f"agent{number}" for number in range(20)])
+    for way in ("leaves", "vanishes", "is refused"):
+        crowd = [await platform.connect(f"agent{number}") for number in range(20)]
+        for one in crowd:
+            await one.raw(
+                {"type": "hello"} if way != "is refused" else {"type": "hello", "permission": "king"}
+            )
+        if way == "leaves":
+            await asyncio.gather(*(one.frame("live") for one in crowd))
+            await asyncio.gather(*(one.leave() for one in crowd))
+        else:
+            for one in crowd:
+                one.vanish()
+    feed = house.feeds["main"]
+    await eventually(lambda: not house.peers and not house._errands)
+    assert not feed.returning
+    assert len(feed.listeners) == 0
+    assert not feed.listeners._by_key
+    assert not house.positions._held
+    assert not house.presence._leases
+    assert not house.roster._present
+    assert not house.slots._waiting

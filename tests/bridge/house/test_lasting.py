@@ -118,3 +118,18 @@ async def test_positions_are_kept_and_no_session_token_is_stored(platform: Platf
             if json.loads(found.payload)["acked"] == int(said["cursor"].partition(".")[2]):
                 break
             await asyncio.sleep(0.05)
+
+
+async def test_an_acknowledgement_that_could_not_be_written_is_written_later(platform: Platform) -> None:
+    ada = await platform.agent("ada")
+    said = await ada.remember("one")
+    await ada.hears(said["in_reply_to"])
+    platform.server.kill()
+    await platform.server.wait()
+    await ada.raw({"type": "ack", "cursor": said["cursor"]})
+    await ada.alive()
+    await ada.leave()
+    await platform.server.start()
+    again = await platform.agent("ada")
+    assert again.welcome["cursor"] == said["cursor"]
+    assert again.events == []
