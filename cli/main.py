@@ -19,7 +19,7 @@ NOUNS = {
     "status": Noun("cli.status:status", "Show how the platform is, on one screen."),
     "token": Noun("cli.token:token", "Issue tokens for agents, people and services."),
     "agents": Noun("cli.agent:agents", "Show who is known, and who is here."),
-    "sidebars": Noun("cli.sidebar:sidebars", "Follow sidebars: list, tree, transcript."),
+    "sidebars": Noun("cli.sidebar:sidebars", "Follow sidebars, and steer them."),
     "streams": Noun("cli.stream:streams", "Look into the event logs."),
     "doctor": Noun("cli.doctor:doctor", "Find out what is wrong with this installation."),
     "healthcheck": Noun("cli.healthcheck:healthcheck", "Answer by exit code alone, for containers."),

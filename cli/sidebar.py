@@ -1,4 +1,4 @@
-"""`backchannel sidebars`: follow conversations that were taken aside."""
+"""`backchannel sidebars`: follow conversations that were taken aside, and steer them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from cli.content import gist
 from cli.door import Door, Where, door, doors, where_options
 from cli.group import Group
 from cli.option import Name
+from cli.sidebar_change import CHANGES
+from cli.sidebar_history import history
 from cli.terminal import Row, Terminal, age, clean, shown
 from cli.tree import branches
 
@@ -29,7 +31,11 @@ AWAY = 2.0
 
 @click.group(cls=Group)
 def sidebars() -> None:
-    """Follow sidebars: list, tree, transcript."""
+    """Follow sidebars, and steer them."""
+
+
+for _verb in (history, *CHANGES):
+    sidebars.add_command(_verb)
 
 
 @sidebars.command("ls")
@@ -55,7 +61,7 @@ def list_sidebars(
 @sidebars.command()
 @where_options
 @click.argument("sidebar_id", type=Name())
-@click.option("--at", "until", metavar="CURSOR", help="As it was then.")
+@click.option("--until", metavar="CURSOR", help="As it was then.")
 @click.pass_obj
 def show(terminal: Terminal, where: Where, sidebar_id: str, until: str | None) -> None:
     """Show one sidebar as it is, or as it was at a cursor."""
