@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from backchannel.domain.rights import RIGHTS, Action, Role
 from backchannel.domain.sidebar.moves import MOVES
 from backchannel.errors import BY_CODE
 from backchannel.protocol.catalog import KINDS, schema
@@ -57,6 +58,32 @@ def statuses() -> str:
     )
 
 
+RIGHTS_INTRODUCTION = """# Rights in sidebars
+
+Whoever stands to a sidebar in several ways may do what any of them allows, and whoever stands to it in none
+may do nothing. `main` is no sidebar: everyone in the group is there, and nobody becomes a *parent* or an
+*heir* by that. Opening a sidebar under `main` takes the claim `can_spawn_sidebars` and nothing else.
+
+To *look* is to learn that a sidebar is there, where it stands, what it is for and who is in it. What was said
+and found takes the right to *read*. What happens is sent to participants alone; others who may read ask for it.
+
+"""
+
+
+def rights() -> str:
+    """Who may do what with a sidebar: a row for each action, a column for each role."""
+    names = " | ".join(role.name.lower() for role in Role)
+    who = "".join(f"| {role.name.lower()} | {role.value} |\n" for role in Role)
+    rows = "".join(
+        f"| {action.name.lower()}: {action.value} it | "
+        + " | ".join("yes" if action in RIGHTS[role] else "" for role in Role)
+        + " |\n"
+        for action in Action
+    )
+    roles = f"| role | who that is |\n|---|---|\n{who}\n"
+    return f"{MADE}{RIGHTS_INTRODUCTION}{roles}| | {names} |\n|---|{'---|' * len(Role)}\n{rows}"
+
+
 def errors() -> str:
     rows = "".join(
         f"| `{code}` | {'yes' if kind.retryable else 'no'} | {_first_sentence(kind.__doc__)} |\n"
@@ -73,6 +100,7 @@ def pages() -> dict[str, str]:
     return {
         "messages.md": messages(),
         "sidebar-statuses.md": statuses(),
+        "rights.md": rights(),
         "error-codes.md": errors(),
         "protocol.schema.json": json.dumps(schema(), indent=1, sort_keys=True) + "\n",
     }
