@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 import structlog
 
 from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
-from backchannel.errors import BackchannelError, BadMessage, Forbidden, Unavailable
+from backchannel.errors import BadMessage, Forbidden, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
@@ -21,6 +20,7 @@ from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
 from bridge.arrival import Arrival
+from bridge.chores import Chores, until_done
 from bridge.config import Config
 from bridge.directory import Directory
 from bridge.door import Caller, Door
@@ -78,11 +78,10 @@ class House:
         self.successors = Successors(reading, self._succeeded)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
+        self.chores = Chores()
         self.feeds: dict[str, Feed] = {}
         self.peers: set[Peer] = set()
         self._gate = gate
-        self._sweeps: set[asyncio.Task[None]] = set()
-        self._errands: set[asyncio.Task[None]] = set()
 
     # ---- opening and closing
 
@@ -96,7 +95,7 @@ class House:
         storing = await Connection.open(address, name="bridge-storing", wait=None)
         reading = await Connection.open(address, name="bridge-reading", wait=None)
         house = cls(storing, reading, config, metrics, gate)
-        await _until_done("the directory", house.directory.open)
+        await until_done("the directory", house.directory.open)
         for group in config.groups:
             await house._open_feed(group)
         await house.successors.open()
@@ -108,10 +107,7 @@ class House:
         for peer in tuple(self.peers):
             peer.send_away(CloseCode.RESTART, "the bridge restarts")
             self.left(peer)
-        await _end(self._sweeps)
-        if self._errands:
-            await asyncio.wait(self._errands, timeout=LAST_WORDS)
-        await _end(self._errands)
+        await self.chores.close(LAST_WORDS)
         for feed in self.feeds.values():
             await feed.close()
         await self.directory.close()
@@ -120,7 +116,7 @@ class House:
 
     async def _open_feed(self, group: str) -> None:
         feed = Feed(self.reading, group, self.metrics, self._replaced)
-        await _until_done(f"the log of {group}", feed.open)
+        await until_done(f"the log of {group}", feed.open)
         self.feeds[group] = feed
 
     def _replaced(self, feed: Feed) -> None:
@@ -132,7 +128,7 @@ class House:
         for peer in tuple(self.peers):
             if peer.feed is feed:
                 peer.send_away(CloseCode.RESTART, "the log was made anew")
-        self.errand(self._renew(feed))
+        self.chores.errand(self._renew(feed))
 
     async def _renew(self, feed: Feed) -> None:
         await feed.close()
@@ -233,9 +229,9 @@ class House:
         if peer not in self.peers:
             return
         self.peers.discard(peer)
-        self.slots.forget(peer)
+        self.slots.forget(peer.voice)
         self.leave(peer)
-        self.errand(self._write_down(peer))
+        self.chores.errand(self._write_down(peer))
 
     def leave(self, peer: Peer) -> None:
         """It hears nothing any more, and its place may be taken at once."""
@@ -259,10 +255,6 @@ class House:
 
     # ---- what goes on by itself
 
-    def errand(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that takes a while, for nobody who waits for it."""
-        _keep(self._errands, self.loop.create_task(_logged(work)))
-
     def _keep_going(self) -> None:
         for seconds, work in (
             (SWEPT_EACH, self._tick),
@@ -271,7 +263,7 @@ class House:
             (SURVEYED_EACH, self._survey),
             (SURVEYED_EACH, self._check_handlers),
         ):
-            _keep(self._sweeps, self.loop.create_task(_again_and_again(seconds, work)))
+            self.chores.every(seconds, work)
 
     async def _tick(self) -> None:
         now = self.clock()
@@ -293,43 +285,3 @@ class House:
 
     async def _check_handlers(self) -> None:
         await self.question.check(self.config.groups)
-
-
-async def _again_and_again(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await _logged(work())
-        await asyncio.sleep(seconds)
-
-
-async def _logged(work: Awaitable[None]) -> None:
-    """Whatever goes wrong is told, and ends nothing else."""
-    try:
-        await work
-    except BackchannelError as problem:
-        log.warning("something was put off", problem=problem.message)
-    except Exception:
-        log.exception("something went wrong")
-
-
-async def _until_done(what: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Do it, again and again while the log is not there yet."""
-    while True:
-        try:
-            await work()
-        except BackchannelError as problem:
-            log.warning(f"{what} cannot be read yet", problem=problem.message)
-            await asyncio.sleep(0.5)
-        else:
-            return
-
-
-def _keep(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-
-
-async def _end(tasks: set[asyncio.Task[None]]) -> None:
-    ending = tuple(tasks)
-    for task in ending:
-        task.cancel()
-    await asyncio.gather(*ending, return_exceptions=True)

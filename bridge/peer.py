@@ -23,27 +23,19 @@ from backchannel.delivery.effect import (
     Say,
 )
 from backchannel.delivery.outbox import Bounds
-from backchannel.delivery.session import Session, State, reply_id
-from backchannel.errors import BackchannelError, QueueFull
-from backchannel.jetstream.publish import Stored
-from backchannel.protocol.catalog import AnyMessage
+from backchannel.delivery.session import Session, State
+from backchannel.errors import BackchannelError
 from backchannel.protocol.frame import CloseCode
-from backchannel.protocol.message import Way
-from bridge.door import Caller
 from bridge.ear import Ear
 from bridge.feed import Feed
 from bridge.positions import Holding
+from bridge.voice import Voice
 from bridge.wire import Wire
 
 if TYPE_CHECKING:
     from bridge.house import House
 
 log = structlog.get_logger("bridge.peer")
-IN_FLIGHT = 64
-QUERIES = 8
-MOST_REPLIES = 1 << 20
-"""Bytes waiting at which nothing more is read: whoever does not listen need not speak."""
-
 FAULT = 1011
 
 
@@ -60,11 +52,8 @@ class Peer:
         self.ear: Ear | None = None
         self.holding: Holding | None = None
         self.lease: str | None = None
+        self.voice = Voice(wire, house, self)
         self._acknowledged = Acknowledgement()
-        self._postponed: Keep | None = None
-        self._in_flight = 0
-        self._queries = 0
-        self._busy = 0
         self._pongs: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,7 +78,7 @@ class Peer:
     def writable(self) -> None:
         if self.ear is not None:
             self.ear.writable()
-        self.read_on()
+        self.voice.read_on()
 
     def ponged(self, seconds: float) -> None:
         waiting, self._pongs = self._pongs, []
@@ -115,8 +104,8 @@ class Peer:
     def perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             self._perform(effect)
-        if effects and self.wire.waiting > MOST_REPLIES:
-            self.wire.pause_reading()
+        if effects:
+            self.voice.hold_back()
 
     def tick(self, now: float) -> None:
         """About once a second."""
@@ -135,13 +124,13 @@ class Peer:
                 )  # at once: the client may be at the door again before the socket is gone
                 self.wire.close(code, reason)
             case Begin(hello):
-                self._alone(self.house.arrive(self, hello))
+                self.voice.alone(self.house.arrive(self, hello))
             case Keep():
-                self._keep(effect)
+                self.voice.keep(effect)
             case Acknowledge(cursor):
                 self._acknowledge(cursor)
             case Ask():
-                self._ask(effect)
+                self.voice.ask(effect)
             case Authenticate():
                 self._authenticate(effect)
             case Renewal():
@@ -173,75 +162,9 @@ class Peer:
         if self.ear is not None and self.session.claims is claims:
             self.ear.grant(claims.sidebar_access)
 
-    # ---- storing
-
-    def _keep(self, wanted: Keep) -> None:
-        """Offer a message at the door, as soon as there is a free slot."""
-        if self._in_flight >= IN_FLIGHT or not self.house.slots.free_for(self):
-            self._postponed = wanted
-            self.wire.pause_reading()
-            return
-        in_reply_to = reply_id(wanted.content) or str(wanted.message.message_id)
-        began = self.house.loop.time()
-        self._in_flight += 1
-
-        def answer(outcome: Stored | BackchannelError) -> None:
-            self._in_flight -= 1
-            self.house.metrics.accept_seconds.observe(self.house.loop.time() - began)
-            self._answer(outcome, in_reply_to, wanted.message)
-            self.read_on()
-            self.house.slots.freed()
-
-        try:
-            slow = self.house.door.offer(self._caller(), wanted.content, wanted.message, answer)
-        except BackchannelError as error:
-            self._in_flight -= 1
-            self.refuse(error, in_reply_to)
-            return
-        if slow is not None:
-            self._alone(slow)
-
-    def _caller(self) -> Caller:
-        assert self.feed is not None and self.session.claims is not None
-        return Caller(self.session.claims, self.feed)
-
-    def _answer(self, outcome: Stored | BackchannelError, in_reply_to: str, message: AnyMessage) -> None:
-        match outcome:
-            case BackchannelError():
-                self.refuse(outcome, in_reply_to)
-            case Stored(duplicate=True):
-                self.house.metrics.duplicates.inc()
-                told = "This message was stored before; nothing was done again."
-                self.say({"type": "duplicate_ack", "original_message_id": in_reply_to, "message": told})
-            case Stored(sequence=sequence):
-                feed = self._caller().feed
-                cursor = feed.cursor if message.way is Way.STATEFUL else feed.cursor_at(sequence)
-                self.say({"type": "accepted", "in_reply_to": in_reply_to, "cursor": cursor})
-
     def refuse(self, error: BackchannelError, in_reply_to: str | None) -> None:
         if not self.gone:
             self.perform(self.session.refused(error, in_reply_to, self.house.clock()))
-
-    # ---- asking
-
-    def _ask(self, wanted: Ask) -> None:
-        if self._queries >= QUERIES:
-            error = QueueFull(f"At most {QUERIES} queries at a time; wait for an answer.", retry_after=0.5)
-            self.refuse(error, wanted.in_reply_to)
-            return
-        self._queries += 1
-        self.run(self._put(wanted))
-
-    async def _put(self, wanted: Ask) -> None:
-        assert self.session.claims is not None
-        try:
-            found = await self.house.question.ask(self.session.claims, wanted.query)
-        except BackchannelError as error:
-            self.refuse(error, wanted.in_reply_to)
-        else:
-            self.say({"status": "success", **found, "type": "result", "in_reply_to": wanted.in_reply_to})
-        finally:
-            self._queries -= 1
 
     # ---- acknowledging
 
@@ -295,29 +218,6 @@ class Peer:
         return self.ear
 
     # ---- waiting for something
-
-    def _alone(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that takes a while; nothing more is read until it is done."""
-        self._busy += 1
-        self.wire.pause_reading()
-        self.run(self._then_read_on(work))
-
-    async def _then_read_on(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self._busy -= 1
-            self.read_on()
-
-    def read_on(self) -> None:
-        """Take what was postponed, then the next message, unless there is a reason to wait."""
-        if self.gone or self._busy or self._in_flight >= IN_FLIGHT or self.wire.waiting > MOST_REPLIES:
-            return
-        postponed, self._postponed = self._postponed, None
-        if postponed is not None:
-            self._keep(postponed)
-        if self._postponed is None and not self._busy:
-            self.wire.resume_reading()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that takes a while; it ends with the connection."""

@@ -28,8 +28,8 @@ class Slots:
         return False
 
     def freed(self) -> None:
-        """A slot may have become free."""
-        if self._waiting and self._publisher.free > 0:
+        """A slot may have become free: whoever waits takes it, or will ask again."""
+        while self._waiting and self._publisher.free > 0:
             waiter = next(iter(self._waiting))
             del self._waiting[waiter]
             waiter.read_on()

@@ -205,7 +205,7 @@ async def test_who_has_gone_leaves_nothing_behind(platform: Platform) -> None:
             for one in crowd:
                 one.vanish()
     feed = house.feeds["main"]
-    await eventually(lambda: not house.peers and not house._errands)
+    await eventually(lambda: not house.peers and not house.chores.errands)
     assert not feed.returning
     assert len(feed.listeners) == 0
     assert not feed.listeners._by_key
