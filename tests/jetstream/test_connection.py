@@ -256,3 +256,14 @@ async def test_a_server_that_takes_nothing_does_not_fill_our_memory(nats_server:
                 for _ in range(200):
                     await opened.send("a", bytes(1_000_000))
             wire_of(opened).abort()
+
+
+async def test_what_was_sent_before_closing_still_arrives(
+    nats_server: Server, connection: Connection
+) -> None:
+    heard: list[Arrived] = []
+    await connection.subscribe("last.words", heard.append)
+    async with await Connection.open(nats_server.address(), name="brief") as brief:
+        for _ in range(100):
+            await brief.send("last.words", bytes(10_000))
+    await eventually(lambda: len(heard) == 100)
