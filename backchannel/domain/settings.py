@@ -92,5 +92,7 @@ def _flat(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]
             yield f"{section}.{field}", value
 
 
-DEFAULTS: Mapping[str, Any] = Settings().flat()
+USUAL = Settings()
+"""Where nothing is set."""
+DEFAULTS: Mapping[str, Any] = USUAL.flat()
 """Every setting there is, by its dotted name."""

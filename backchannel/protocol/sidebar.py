@@ -170,7 +170,10 @@ WaitingFor = Literal["human_input", "external_dependency", "other_sidebar", "sys
 
 
 class SidebarWaitingUpdate(SidebarMessageBody):
-    """Say what a sidebar is waiting for."""
+    """Say what a sidebar is waiting for; ``dependency_refs`` name sidebars if it is `other_sidebar`.
+
+    ``until`` is when the estimate passes; the platform says it again then, ``overdue``, if it still waits.
+    """
 
     type: Literal["sidebar_waiting_update"] = "sidebar_waiting_update"
     sidebar_id: Identifier
@@ -178,6 +181,10 @@ class SidebarWaitingUpdate(SidebarMessageBody):
     description: Text
     estimated_wait_time: Seconds | None = None
     dependency_refs: References = []
+
+    # Filled by the platform:
+    until: str | None = None
+    overdue: bool = False
 
     example: ClassVar[dict[str, Any]] = {
         "sidebar_id": "logins",
@@ -294,13 +301,17 @@ class SidebarArchive(SidebarMessageBody):
 
 
 class SidebarClosed(SidebarMessageBody):
-    """A sidebar has ended; told to its participants and, as a notice, to those who wait for it."""
+    """A sidebar has ended; told to its participants and, as a notice, to those who wait for it.
+
+    ``awaited_by`` is the sidebar that waited, in the notice that it gets.
+    """
 
     way: ClassVar[Way] = Way.PLATFORM
     type: Literal["sidebar_closed"] = "sidebar_closed"
     sidebar_id: Identifier
     final_status: SidebarStatus
     parent_id: Identifier | None = None
+    awaited_by: Identifier | None = None
     reason: Text | None = None
     consolidated_findings: Any = None
     success: bool | None = None

@@ -9,6 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from backchannel.domain.matching import Candidate
 from backchannel.domain.rights import Action, Asker, may, refused
+from backchannel.domain.settings import USUAL, Settings
 from backchannel.domain.sidebar.state import Sidebar
 from backchannel.errors import NotFound
 from backchannel.protocol.sidebar import SidebarCommand
@@ -33,6 +34,7 @@ class Ask:
     kind: str = "agent"
     charges: frozenset[str] = frozenset()
     candidates: tuple[Candidate, ...] = ()
+    settings: Settings = USUAL
 
     @property
     def key(self) -> str:

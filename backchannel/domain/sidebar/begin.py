@@ -24,8 +24,6 @@ from backchannel.protocol.sidebar import (
 )
 from backchannel.protocol.subject import InContext
 
-LARGEST = 256
-
 
 def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
     """Open a sidebar under ``main`` or under a sidebar the sender is in."""
@@ -41,9 +39,13 @@ def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
         )
     named = _together(ask.sender, command.coordinator, command.participants)
     matched = match(command.specialties, named, ask.candidates, ask.sender)
-    members = _within_bounds([*named, *(found.agent_id for found in matched if found.brought)])
+    members = _within_bounds(
+        [*named, *(found.agent_id for found in matched if found.brought)],
+        ask.settings.sidebar.max_participants,
+    )
     priority = command.priority or (parent.priority if parent else SidebarPriority.NORMAL)
     depth = command.inherit.depth if command.inherit else None
+    depth = ask.settings.context.inheritance_depth if depth is None else depth
     ranges = inherited_by_child(parent, start=ask.start, head=ask.head, depth=depth)
     born = command.model_copy(
         update={
@@ -94,7 +96,7 @@ def fork(ask: Ask, command: SidebarFork) -> Decision:
     if repeated := _require_free(ask, sidebar_id):
         return repeated
     wanted = list(original.members) if command.participants is None else command.participants
-    members = _within_bounds(_together(ask.sender, None, wanted))
+    members = _within_bounds(_together(ask.sender, None, wanted), ask.settings.sidebar.max_participants)
     ranges = inherited_by_fork(original, start=ask.start, head=ask.head)
     parent = ask.known.get(original.parent_id)
     parent = parent if parent and parent.open and ask.may(Action.SPAWN, parent) else None
@@ -165,10 +167,10 @@ def _together(sender: str, coordinator: str | None, others: list[str]) -> list[s
     return list(dict.fromkeys(named))
 
 
-def _within_bounds(members: list[str]) -> list[str]:
-    if len(members) > LARGEST:
+def _within_bounds(members: list[str], largest: int) -> list[str]:
+    if len(members) > largest:
         raise TooLarge(
-            f"A sidebar holds {LARGEST} participants at most; this would make {len(members)}.",
+            f"A sidebar holds {largest} participants at most; this would make {len(members)}.",
             field="participants",
         )
     return members

@@ -1,4 +1,4 @@
-"""What may happen to an open sidebar: people come and go, it moves, waits, and is tested."""
+"""What may happen to an open sidebar: people come and go, it moves, and is tested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from backchannel.domain.decision import Decision, Outgoing
 from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.ask import Ask
-from backchannel.domain.sidebar.begin import LARGEST
 from backchannel.domain.sidebar.moves import require_move
 from backchannel.domain.sidebar.state import Sidebar
 from backchannel.errors import IllegalTransition, TooLarge
@@ -22,7 +21,6 @@ from backchannel.protocol.sidebar import (
     SidebarStatus,
     SidebarStatusUpdate,
     SidebarTestResult,
-    SidebarWaitingUpdate,
 )
 from backchannel.protocol.subject import InContext
 
@@ -34,17 +32,18 @@ ENDS_OTHERWISE = {
 
 def invite(ask: Ask, command: SidebarInvite) -> Decision:
     """Bring agents in; those who are in already stay, and nothing is said twice."""
-    sidebar = _open_for(ask, command.sidebar_id, Action.INVITE)
+    sidebar = open_for(ask, command.sidebar_id, Action.INVITE)
     fresh = [agent for agent in dict.fromkeys(command.agents) if not sidebar.has(agent)]
     members = [*sidebar.members, *fresh]
-    if len(members) > LARGEST:
+    largest = ask.settings.sidebar.max_participants
+    if len(members) > largest:
         raise TooLarge(
-            f"A sidebar holds {LARGEST} participants at most; this would make {len(members)}.", field="agents"
+            f"A sidebar holds {largest} participants at most; this would make {len(members)}.", field="agents"
         )
     if not fresh:
         return Decision(result=_standing(sidebar) | {"invited": []})
     told = command.model_copy(update={"agents": fresh})
-    return _one(ask, sidebar, told, members=members, invited=fresh)
+    return one(ask, sidebar, told, members=members, invited=fresh)
 
 
 def join(ask: Ask, command: SidebarJoin) -> Decision:
@@ -53,7 +52,7 @@ def join(ask: Ask, command: SidebarJoin) -> Decision:
     if sidebar.has(ask.sender):
         return Decision(result=_standing(sidebar))
     _require_open(sidebar)
-    return _one(ask, sidebar, command, members=[*sidebar.members, ask.sender])
+    return one(ask, sidebar, command, members=[*sidebar.members, ask.sender])
 
 
 def leave(ask: Ask, command: SidebarLeave) -> Decision:
@@ -61,7 +60,7 @@ def leave(ask: Ask, command: SidebarLeave) -> Decision:
     sidebar = ask.require(Action.LEAVE, command.sidebar_id)
     if not sidebar.has(ask.sender):
         return Decision(result=_standing(sidebar))
-    return _one(ask, sidebar, command, members=[agent for agent in sidebar.members if agent != ask.sender])
+    return one(ask, sidebar, command, members=[agent for agent in sidebar.members if agent != ask.sender])
 
 
 def pause(ask: Ask, command: SidebarPause) -> Decision:
@@ -72,16 +71,8 @@ def resume(ask: Ask, command: SidebarResume) -> Decision:
     return move(ask, command, command.sidebar_id, SidebarStatus.ACTIVE, Action.RESUME)
 
 
-def wait(ask: Ask, command: SidebarWaitingUpdate) -> Decision:
-    """Say what is waited for; said again, it replaces what was said before."""
-    sidebar = _open_for(ask, command.sidebar_id, Action.WAIT)
-    if sidebar.status is SidebarStatus.WAITING:
-        return _one(ask, sidebar, command, status=SidebarStatus.WAITING)
-    return move(ask, command, command.sidebar_id, SidebarStatus.WAITING, Action.WAIT)
-
-
 def record_test(ask: Ask, command: SidebarTestResult) -> Decision:
-    return _one(ask, _open_for(ask, command.sidebar_id, Action.TEST), command)
+    return one(ask, open_for(ask, command.sidebar_id, Action.TEST), command)
 
 
 def update_status(ask: Ask, command: SidebarStatusUpdate) -> Decision:
@@ -105,10 +96,10 @@ def move(
     """
     sidebar = ask.require(action, sidebar_id)
     require_move(sidebar_id, sidebar.status, status)
-    return _one(ask, sidebar, command, status=status)
+    return one(ask, sidebar, command, status=status)
 
 
-def _one(
+def one(
     ask: Ask,
     sidebar: Sidebar,
     command: SidebarMessageBody,
@@ -152,7 +143,7 @@ def _action(status: SidebarStatus) -> Action:
     }.get(status, Action.MOVE)
 
 
-def _open_for(ask: Ask, sidebar_id: str, action: Action) -> Sidebar:
+def open_for(ask: Ask, sidebar_id: str, action: Action) -> Sidebar:
     sidebar = ask.require(action, sidebar_id)
     _require_open(sidebar)
     return sidebar

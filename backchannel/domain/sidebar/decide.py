@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backchannel.domain.decision import Decision
 from backchannel.domain.sidebar import begin, change, ending
+from backchannel.domain.sidebar.alarms import alarms
 from backchannel.domain.sidebar.ask import Ask
+from backchannel.domain.sidebar.wait import awaited, wait
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.sidebar import (
     SidebarArchive,
@@ -34,6 +38,11 @@ def decide(ask: Ask) -> Decision:
     """
     if _applied(ask):
         return Decision(repeated=True)
+    decision = _decided(ask)
+    return replace(decision, timers=alarms(decision.events, ask.now, ask.settings))
+
+
+def _decided(ask: Ask) -> Decision:
     match ask.command:
         case SidebarSpawn() as command:
             return begin.spawn(ask, command)
@@ -52,7 +61,7 @@ def decide(ask: Ask) -> Decision:
         case SidebarResume() as command:
             return change.resume(ask, command)
         case SidebarWaitingUpdate() as command:
-            return change.wait(ask, command)
+            return wait(ask, command)
         case SidebarTestResult() as command:
             return change.record_test(ask, command)
         case SidebarStatusUpdate(new_status=SidebarStatus.FAILED) as command:
@@ -75,6 +84,8 @@ def touched(command: SidebarCommand, new_id: str) -> tuple[str, ...]:
             named = (parent, new_id)
         case SidebarFork(original_sidebar_id=original):
             named = (original, new_id)
+        case SidebarWaitingUpdate(sidebar_id=waiting):
+            named = (waiting, *awaited(command))
         case _:
             named = (command.sidebar_id,)
     return tuple(found for found in named if found != MAIN)

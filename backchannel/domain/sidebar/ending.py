@@ -10,6 +10,7 @@ from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.change import update_status
 from backchannel.domain.sidebar.moves import require_move
 from backchannel.domain.sidebar.state import Sidebar
+from backchannel.domain.sidebar.wait import told_to_waiting
 from backchannel.errors import IllegalTransition
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.lane import Lane
@@ -36,12 +37,14 @@ def merge(ask: Ask, command: SidebarMerge) -> Decision:
     children = _open_children(ask, sidebar, command)
     events: list[Outgoing] = []
     results = list(sidebar.child_results)
+    ending = SidebarStatus.MERGED if command.open_children == "merge" else SidebarStatus.ARCHIVED
     for child in children:
-        ending = SidebarStatus.MERGED if command.open_children == "merge" else SidebarStatus.ARCHIVED
         events.append(_closed(ask, child, ending, None))
         results.append({"sidebar_id": child.sidebar_id, "ended_with_parent": ending.value})
     events.append(_into_parent(ask, sidebar, command, results))
     events.append(_closed(ask, sidebar, SidebarStatus.MERGED, command))
+    ended = {child.sidebar_id: ending for child in children} | {sidebar.sidebar_id: SidebarStatus.MERGED}
+    events += told_to_waiting(ask, ended)
     return Decision(
         tuple(events), _merged(sidebar.sidebar_id, sidebar.parent_id) | {"success": command.success}
     )
@@ -66,7 +69,7 @@ def archive(ask: Ask, command: SidebarArchive) -> Decision:
         }
     )
     out = Outgoing(InContext(sidebar.sidebar_id, "life"), Lane(sidebar.priority.value), event)
-    told = _parent_told(ask, sidebar, SidebarStatus.ARCHIVED, command.archive_reason) if sidebar.open else ()
+    told = _others_told(ask, sidebar, SidebarStatus.ARCHIVED, command.archive_reason) if sidebar.open else ()
     return Decision((out, *told), result)
 
 
@@ -74,7 +77,7 @@ def fail(ask: Ask, command: SidebarStatusUpdate) -> Decision:
     """A status update to ``failed``; the parent is told with the reason."""
     decision = update_status(ask, command)
     sidebar = ask.existing(command.sidebar_id)
-    told = _parent_told(ask, sidebar, SidebarStatus.FAILED, command.reason)
+    told = _others_told(ask, sidebar, SidebarStatus.FAILED, command.reason)
     return Decision((*decision.events, *told), decision.result)
 
 
@@ -149,6 +152,15 @@ def _closed(ask: Ask, sidebar: Sidebar, status: SidebarStatus, command: SidebarM
         success=command.success if command else None,
     )
     return Outgoing(InContext(sidebar.sidebar_id, "life"), Lane(sidebar.priority.value), event)
+
+
+def _others_told(
+    ask: Ask, sidebar: Sidebar, status: SidebarStatus, reason: str | None
+) -> tuple[Outgoing, ...]:
+    """The parent, and those who wait for it; a parent that waits is told once."""
+    parent = _parent_told(ask, sidebar, status, reason)
+    waiting = told_to_waiting(ask, {sidebar.sidebar_id: status}, but=sidebar.parent_id if parent else "")
+    return (*parent, *waiting)
 
 
 def _parent_told(ask: Ask, child: Sidebar, status: SidebarStatus, reason: str | None) -> tuple[Outgoing, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from backchannel.domain.sidebar.state import REMEMBERED, Ending, Sidebar, Waiting
+from backchannel.domain.sidebar.state import REMEMBERED, Ending, Sidebar, Waiting, Warned
+from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.message import Message, rfc3339
 from backchannel.protocol.sidebar import (
     SidebarArchive,
     SidebarChildSpawn,
+    SidebarCleanupWarning,
     SidebarClosed,
     SidebarFork,
     SidebarMerge,
@@ -25,6 +27,8 @@ from backchannel.protocol.sidebar import (
 
 TESTS_KEPT = 100
 RESULTS_KEPT = 100
+WAITING_STILL = frozenset({SidebarStatus.WAITING, SidebarStatus.PAUSED})
+"""What is waited for is not forgotten over a pause."""
 
 
 def fold(events: Iterable[tuple[int, Message]], start: Sidebar | None = None) -> Sidebar | None:
@@ -43,7 +47,7 @@ def evolve(sidebar: Sidebar | None, event: Message, sequence: int) -> Sidebar | 
         return _born(event, sequence)
     if sequence <= sidebar.sequence:
         return sidebar
-    return _remember(_changed(sidebar, event), event, sequence)
+    return _remember(_changed(sidebar, event, sequence), event, sequence)
 
 
 def _born(event: SidebarMessageBody, sequence: int) -> Sidebar | None:
@@ -77,6 +81,7 @@ def _born(event: SidebarMessageBody, sequence: int) -> Sidebar | None:
         cross_refs=tuple(event.cross_refs or ()),
         forked_from=forked_from,
         last_activity=moment,
+        acted=sequence,
         applied=(event.cause,) if event.cause else (),
     )
 
@@ -84,18 +89,23 @@ def _born(event: SidebarMessageBody, sequence: int) -> Sidebar | None:
 def _remember(sidebar: Sidebar, event: SidebarMessageBody, sequence: int) -> Sidebar:
     """What every event changes: who is in, where it stands, what has been applied."""
     members = tuple(event.members) if event.members is not None else sidebar.members
+    status = event.status or sidebar.status
+    ours = event.by == PLATFORM
     return replace(
         sidebar,
         sequence=sequence,
         members=members,
         invited=sidebar.invited + tuple(agent for agent in members if agent not in sidebar.invited),
-        status=event.status or sidebar.status,
-        last_activity=rfc3339(event.timestamp),
+        status=status,
+        waiting=sidebar.waiting if status in WAITING_STILL else None,
+        warned=sidebar.warned if ours else None,
+        last_activity=sidebar.last_activity if ours else rfc3339(event.timestamp),
+        acted=sidebar.acted if ours else sequence,
         applied=(*sidebar.applied, event.cause)[-REMEMBERED:] if event.cause else sidebar.applied,
     )
 
 
-def _changed(sidebar: Sidebar, event: SidebarMessageBody) -> Sidebar:
+def _changed(sidebar: Sidebar, event: SidebarMessageBody, sequence: int) -> Sidebar:
     """What this kind of event changes besides."""
     match event:
         case SidebarChildSpawn(child_sidebar_id=str(child)):
@@ -103,27 +113,52 @@ def _changed(sidebar: Sidebar, event: SidebarMessageBody) -> Sidebar:
         case SidebarMerge() if event.sidebar_id != sidebar.sidebar_id:
             return _child_merged(sidebar, event)
         case SidebarClosed() if event.sidebar_id != sidebar.sidebar_id:
-            return _child_ended(sidebar, event.sidebar_id)
+            return _no_more_awaited(_child_ended(sidebar, event.sidebar_id), event.sidebar_id)
         case SidebarClosed(final_status=status):
             told = Ending(status, event.by, event.reason, event.consolidated_findings, event.success)
-            return replace(sidebar, ending=told, waiting=None)
+            return replace(sidebar, ending=told)
         case SidebarArchive(archive_reason=reason):
             kept = sidebar.ending or Ending(SidebarStatus.ARCHIVED, event.by, reason)
-            return replace(sidebar, ending=kept, waiting=None)
+            return replace(sidebar, ending=kept)
         case SidebarStatusUpdate(new_status=SidebarStatus.FAILED, reason=reason):
-            return replace(sidebar, ending=Ending(SidebarStatus.FAILED, event.by, reason), waiting=None)
+            return replace(sidebar, ending=Ending(SidebarStatus.FAILED, event.by, reason))
         case SidebarPause(resume_condition=condition):
             return replace(sidebar, resume_condition=condition)
         case SidebarWaitingUpdate():
-            what = Waiting(
-                event.waiting_for, event.description, event.estimated_wait_time, tuple(event.dependency_refs)
-            )
-            return replace(sidebar, waiting=what)
+            return _waiting(sidebar, event)
+        case SidebarCleanupWarning(next_status=status, at=at):
+            return replace(sidebar, warned=Warned(status, at, sequence))
         case SidebarTestResult(test_description=what_was_tested, result=result):
             return replace(sidebar, tests=(*sidebar.tests, (what_was_tested[:200], result))[-TESTS_KEPT:])
         case _ if event.status is SidebarStatus.ACTIVE:
-            return replace(sidebar, waiting=None, resume_condition=None)
+            return replace(sidebar, resume_condition=None)
     return sidebar
+
+
+def _waiting(sidebar: Sidebar, event: SidebarWaitingUpdate) -> Sidebar:
+    """It waits; or somebody waits for it; or what it waits for takes longer than was thought."""
+    if event.sidebar_id != sidebar.sidebar_id:
+        others = tuple(name for name in sidebar.awaited_by if name != event.sidebar_id)
+        return replace(sidebar, awaited_by=(*others, event.sidebar_id))
+    if event.overdue:
+        late = replace(sidebar.waiting, overdue=True) if sidebar.waiting else None
+        return replace(sidebar, waiting=late)
+    what = Waiting(
+        event.waiting_for,
+        event.description,
+        event.estimated_wait_time,
+        tuple(dict.fromkeys(event.dependency_refs)),
+        event.cause or "",
+        event.until,
+    )
+    return replace(sidebar, waiting=what)
+
+
+def _no_more_awaited(sidebar: Sidebar, ended: str) -> Sidebar:
+    if sidebar.waiting is None or ended not in sidebar.waiting.dependencies:
+        return sidebar
+    left = tuple(name for name in sidebar.waiting.dependencies if name != ended)
+    return replace(sidebar, waiting=replace(sidebar.waiting, dependencies=left))
 
 
 def _child_ended(sidebar: Sidebar, child: str) -> Sidebar:

@@ -6,20 +6,15 @@ from backchannel.domain.sidebar.state import Sidebar
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.sidebar import ContextRange
 
-DEFAULT_DEPTH = 3
 
-
-def inherited_by_child(
-    parent: Sidebar | None, *, start: str, head: str, depth: int | None
-) -> list[ContextRange]:
+def inherited_by_child(parent: Sidebar | None, *, start: str, head: str, depth: int) -> list[ContextRange]:
     """The stretches a child sees: its parent up to ``head``, then what that saw; ``depth`` contexts in all.
 
     ``parent`` None means ``main``. ``start`` and ``head`` are cursors: the beginning of the log, and the
     moment of the spawn, so that what is written in the parent later is not silently in the child.
     """
-    levels = DEFAULT_DEPTH if depth is None else depth
     nearest = ContextRange(context_id=parent.sidebar_id if parent else MAIN, start=start, to=head)
-    return [nearest, *(parent.inherited if parent else ())][:levels]
+    return [nearest, *(parent.inherited if parent else ())][:depth]
 
 
 def inherited_by_fork(original: Sidebar, *, start: str, head: str) -> list[ContextRange]:

@@ -17,12 +17,33 @@ Commands of one lane reach the handlers one at a time, so far fewer can be outst
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a sidebar waits for; ``estimate`` in seconds."""
+    """What a sidebar waits for; ``estimate`` in seconds, and ``until`` the moment at which it passes.
+
+    ``dependencies`` are those that have not ended yet. ``cause`` tells this waiting from an earlier one.
+    """
 
     waiting_for: str
     description: str
     estimate: float | None = None
     dependencies: tuple[str, ...] = ()
+    cause: str = ""
+    until: str | None = None
+    overdue: bool = False
+
+
+OTHER_SIDEBAR = "other_sidebar"
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A sidebar has been idle: it becomes ``next_status`` at a moment, unless somebody does something.
+
+    ``sequence`` is where in the log that was said.
+    """
+
+    next_status: SidebarStatus
+    at: str
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +63,9 @@ class Sidebar:
 
     ``members`` are its participants now, ``invited`` everyone who ever was one and may come back.
     ``inherited`` are stretches of other contexts, nearest ancestor first; what was said here is not among
-    them. ``children`` maps each child to whether it is still open.
+    them. ``children`` maps each child to whether it is still open. ``awaited_by`` are sidebars that said they
+    wait for this one; some may have gone on. ``acted`` is the position of the last event that was not the
+    platform's own.
     """
 
     sidebar_id: str
@@ -65,6 +88,9 @@ class Sidebar:
     children: tuple[tuple[str, bool], ...] = ()
     child_results: tuple[Any, ...] = ()
     waiting: Waiting | None = None
+    awaited_by: tuple[str, ...] = ()
+    warned: Warned | None = None
+    acted: int = 0
     resume_condition: str | None = None
     tests: tuple[tuple[str, str], ...] = ()
     ending: Ending | None = None
@@ -78,6 +104,13 @@ class Sidebar:
     @property
     def open_children(self) -> tuple[str, ...]:
         return tuple(child for child, still_open in self.children if still_open)
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """The sidebars whose end it still waits for, also while it is paused."""
+        if self.waiting is None or self.waiting.waiting_for != OTHER_SIDEBAR:
+            return ()
+        return self.waiting.dependencies
 
     def has(self, agent: str) -> bool:
         return agent in self.members
