@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 
+from backchannel import logs
 from backchannel.errors import BackchannelError
 from backchannel.home import Home
 from backchannel.jetstream.address import Address
-from bridge import log as logs
 from bridge.config import Config
 from bridge.host import Site
 from bridge.house import House

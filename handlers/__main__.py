@@ -18,8 +18,8 @@ import handlers
 from backchannel.errors import BackchannelError
 from backchannel.home import DEFAULT_FOLDER, Environment, Home, Settings
 from backchannel.jetstream.address import Address
+from backchannel.logs import configure
 from backchannel.service.declare import Service
-from backchannel.service.logs import log_json
 from backchannel.service.running import serve
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ async def main(names: Sequence[str], told: Settings) -> None:
 
 
 def start() -> int:
-    log_json()
+    configure()
     told = arguments()
     try:
         asyncio.run(main(told.names, settings(told.data)))

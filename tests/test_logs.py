@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backchannel.delivery import token as tokens
-from bridge.log import LONGEST, configure, redact
+from backchannel.logs import LONGEST, configure, redact
 
 TOKEN = tokens.sign(tokens.draft("scout", now=int(time.time()), lifetime=60, jti="1"), b"k" * 32)
 

@@ -1,4 +1,4 @@
-"""The log: one JSON object per line on stderr, and no secret in any of them."""
+"""How processes log: one JSON object per line on stderr, and no secret in any of them."""
 
 from __future__ import annotations
 
