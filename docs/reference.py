@@ -64,8 +64,8 @@ Whoever stands to a sidebar in several ways may do what any of them allows, and 
 may do nothing. `main` is no sidebar: everyone in the group is there, and nobody becomes a *parent* or an
 *heir* by that. Opening a sidebar under `main` takes the claim `can_spawn_sidebars` and nothing else.
 
-To *look* is to learn that a sidebar is there, where it stands, what it is for and who is in it. What was said
-and found takes the right to *read*. What happens is sent to participants alone; others who may read ask for it.
+To *look* is to learn that a sidebar is there, where it stands, what it is for and who is in it. What was
+said and found takes the right to *read*. What happens is sent to participants alone; others who may read ask.
 
 """
 
