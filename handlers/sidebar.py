@@ -7,10 +7,11 @@ from typing import Any
 
 from backchannel.domain.decision import Decision
 from backchannel.domain.matching import Candidate
-from backchannel.domain.sidebar import Ask, Sidebar, decide
-from backchannel.domain.sidebar.decide import named_agents, touched
+from backchannel.domain.sidebar import Ask, decide
+from backchannel.domain.sidebar.alarms import ESTIMATE, SIDEBAR
+from backchannel.domain.sidebar.decide import named_agents
+from backchannel.domain.sidebar.wait import overdue
 from backchannel.errors import UnknownAgent
-from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.sidebar import (
     SidebarArchive,
     SidebarChildSpawn,
@@ -29,9 +30,11 @@ from backchannel.protocol.sidebar import (
 )
 from backchannel.service.context import Context
 from backchannel.service.declare import Service
+from backchannel.service.due import Due
 from backchannel.service.exchanges import few_exchanges
+from backchannel.service.kin import kin
 
-service = Service("sidebar", about=__doc__)
+service = Service(SIDEBAR, about=__doc__)
 
 
 @service.on(
@@ -58,16 +61,16 @@ async def change(command: SidebarCommand, ctx: Context) -> Decision:
     start, head = await ctx.log()
     asker = await ctx.asker()
     ask = Ask(asker.name, command, ctx.now, {}, start, head, asker.access, asker.kind, asker.charges)
-    ask = replace(ask, known=await _known(ask, ctx), candidates=await _candidates(command, ctx))
+    ask = replace(ask, settings=ctx.house.settings())
+    ask = replace(ask, known=await kin(ask, ctx), candidates=await _candidates(command, ctx))
     return await _with_exchanges(decide(ask), command, ctx)
 
 
-async def _known(ask: Ask, ctx: Context) -> dict[str, Sidebar | None]:
-    """Every sidebar that has a say in the decision, as the log has it."""
-    named = touched(ask.command, _new_id(ask))
-    known = {sidebar_id: await ctx.past(sidebar_id) for sidebar_id in named}
-    await _add_relatives(known, ask.command, ctx)
-    return known
+@service.due(ESTIMATE)
+async def estimate_passed(due: Due, ctx: Context) -> Decision:
+    """The participants are told, if the sidebar still waits for the same thing."""
+    sidebar = await ctx.past(due.key)
+    return overdue(sidebar, str(due.about.get("cause")), due.message_id, ctx.now)
 
 
 async def _candidates(command: SidebarCommand, ctx: Context) -> tuple[Candidate, ...]:
@@ -76,31 +79,6 @@ async def _candidates(command: SidebarCommand, ctx: Context) -> tuple[Candidate,
         case SidebarSpawn(specialties=[_, *_]):
             return await ctx.candidates()
     return ()
-
-
-async def _add_relatives(known: dict[str, Sidebar | None], command: SidebarCommand, ctx: Context) -> None:
-    """Parents hear of what ends or is forked; open children may end with what is merged."""
-    if not isinstance(command, SidebarMerge | SidebarArchive | SidebarStatusUpdate | SidebarFork):
-        return
-    wanted = [found.parent_id for found in known.values() if found and found.parent_id != MAIN]
-    if isinstance(command, SidebarMerge) and command.open_children != "refuse":
-        wanted += [child for found in known.values() if found for child in found.open_children]
-    while wanted:
-        sidebar_id = wanted.pop()
-        if sidebar_id in known:
-            continue
-        known[sidebar_id] = found = await ctx.past(sidebar_id)
-        if found and isinstance(command, SidebarMerge) and found.parent_id in known:
-            wanted += found.open_children
-
-
-def _new_id(ask: Ask) -> str:
-    match ask.command:
-        case SidebarSpawn(sidebar_id=wanted) | SidebarFork(new_sidebar_id=wanted):
-            return ask.new_id(wanted)
-        case SidebarChildSpawn(child_sidebar_id=wanted):
-            return ask.new_id(wanted)
-    return ""
 
 
 async def _with_exchanges(decision: Decision, command: SidebarCommand, ctx: Context) -> Decision:

@@ -121,6 +121,12 @@ def content_of(group: str, context: str) -> str:
     return f"bc.{group}.evt.ctx.{context}.>"
 
 
+def said_in(group: str, context: str) -> tuple[str, str]:
+    """The filters that find what was said in one context, without its life."""
+    place = f"bc.{group}.evt.ctx.{context}.*"
+    return f"{place}.talk", f"{place}.memory"
+
+
 def inbox_of(group: str, agent: str) -> str:
     return f"bc.{group}.evt.inbox.{agent}.>"
 

@@ -8,13 +8,15 @@ from datetime import datetime
 from typing import Any
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.idle import Activity
 from backchannel.domain.matching import Candidate
 from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar
 from backchannel.errors import Forbidden, NotFound
 from backchannel.jetstream.publish import Fence
+from backchannel.jetstream.read import Record, last, read_one
 from backchannel.protocol.identifier import MAIN
-from backchannel.protocol.subject import Asked, life_of
+from backchannel.protocol.subject import Asked, content_of, events_stream, life_of, order_subject, said_in
 from backchannel.service.house import House
 
 
@@ -34,10 +36,33 @@ class Context:
 
     async def past(self, sidebar_id: str) -> Sidebar | None:
         """The state of a sidebar as the log has it now; None if there is none."""
-        sidebar = await self.house.past(self.asked.group, sidebar_id)
-        fence = Fence(life_of(self.asked.group, sidebar_id), sidebar.sequence if sidebar else 0)
-        self.fences.append(fence)
+        group = self.asked.group
+        sidebar = await self.house.past(group, sidebar_id)
+        if not any(fence.subject == content_of(group, sidebar_id) for fence in self.fences):
+            self.fences.append(Fence(life_of(group, sidebar_id), sidebar.sequence if sidebar else 0))
         return sidebar
+
+    async def silence(self, sidebar_id: str) -> tuple[Sidebar | None, Activity]:
+        """A sidebar, and the last that anybody did in it. Fences all that lies in it, not only its life."""
+        group = self.asked.group
+        newest = await self._last(content_of(group, sidebar_id))
+        self.fences.append(Fence(content_of(group, sidebar_id), newest.sequence if newest else 0))
+        sidebar = await self.past(sidebar_id)
+        said = [await self._last(contents) for contents in said_in(group, sidebar_id)]
+        acted = sidebar.acted if sidebar else 0
+        latest = max([found.sequence for found in said if found], default=0)
+        record = await read_one(self.house.connection, events_stream(group), max(acted, latest))
+        moment = datetime.fromisoformat(record.time) if record else self.now
+        return sidebar, Activity(max(acted, latest), moment)
+
+    async def in_order(self, what: str) -> None:
+        """Whoever decides this meanwhile must be seen: for decisions that leave a mark under that name."""
+        subject = order_subject(self.asked.group, what)
+        newest = await self._last(subject)
+        self.fences.append(Fence(subject, newest.sequence if newest else 0))
+
+    async def _last(self, subject: str) -> Record | None:
+        return await last(self.house.connection, events_stream(self.asked.group), subject)
 
     async def asker(self) -> Asker:
         """Who asks, with everything a right may depend on."""

@@ -1,0 +1,99 @@
+"""The sidebars that have a say in a decision, as the log has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from backchannel.domain.sidebar import Ask, Sidebar
+from backchannel.domain.sidebar.decide import touched
+from backchannel.domain.sidebar.wait import WAITS, awaited
+from backchannel.errors import TooLarge
+from backchannel.protocol.identifier import MAIN, is_identifier
+from backchannel.protocol.sidebar import (
+    SidebarArchive,
+    SidebarChildSpawn,
+    SidebarFork,
+    SidebarMerge,
+    SidebarSpawn,
+    SidebarStatus,
+    SidebarStatusUpdate,
+    SidebarWaitingUpdate,
+)
+from backchannel.service.context import Context
+
+MOST = 512
+"""Sidebars that one decision may depend on: with what it tells them it must fit into one atomic batch."""
+
+Known = dict[str, Sidebar | None]
+
+
+async def kin(ask: Ask, ctx: Context) -> Known:
+    """Every sidebar that must be known to decide a command.
+
+    Raises:
+        TooLarge: there are too many.
+    """
+    known: Known = {}
+    command = ask.command
+    if isinstance(command, SidebarWaitingUpdate) and awaited(command):
+        await ctx.in_order(WAITS)
+    await _read(known, touched(command, _new_id(ask)), ctx)
+    match command:
+        case SidebarWaitingUpdate():
+            await _spread(known, awaited(command), lambda found: found.waits_for, ctx)
+        case SidebarFork():
+            await _read(known, _parents(known), ctx)
+        case SidebarMerge() | SidebarArchive() | SidebarStatusUpdate():
+            await _add_concerned(known, command, ctx)
+    return known
+
+
+async def _add_concerned(
+    known: Known, command: SidebarMerge | SidebarArchive | SidebarStatusUpdate, ctx: Context
+) -> None:
+    """Parents hear of what ends, and so does who waits for it; open children may end with it."""
+    ending = [command.sidebar_id]
+    if isinstance(command, SidebarMerge) and command.open_children != "refuse":
+        ending = await _spread(known, ending, lambda found: found.open_children, ctx)
+    await _read(known, _parents(known), ctx)
+    if isinstance(command, SidebarStatusUpdate) and command.new_status is not SidebarStatus.FAILED:
+        return
+    for sidebar_id in ending:
+        if (found := known[sidebar_id]) is not None:
+            await _read(known, found.awaited_by, ctx)
+
+
+def _parents(known: Known) -> list[str]:
+    return [found.parent_id for found in known.values() if found and found.parent_id != MAIN]
+
+
+async def _spread(
+    known: Known, start: Iterable[str], further: Callable[[Sidebar], Iterable[str]], ctx: Context
+) -> list[str]:
+    """Read these sidebars, those they lead to, and so on; their names, each once."""
+    names = list(dict.fromkeys(start))
+    for name in names:  # grows while it is gone through
+        await _read(known, (name,), ctx)
+        if (found := known[name]) is not None:
+            names += [each for each in further(found) if each not in names]
+    return names
+
+
+async def _read(known: Known, names: Iterable[str], ctx: Context) -> None:
+    for name in names:
+        if name in known:
+            continue
+        if len(known) >= MOST:
+            raise TooLarge(
+                f"This concerns more than {MOST} sidebars at once; end or resume some of them first."
+            )
+        known[name] = await ctx.past(name) if is_identifier(name) and name != MAIN else None
+
+
+def _new_id(ask: Ask) -> str:
+    match ask.command:
+        case SidebarSpawn(sidebar_id=wanted) | SidebarFork(new_sidebar_id=wanted):
+            return ask.new_id(wanted)
+        case SidebarChildSpawn(child_sidebar_id=wanted):
+            return ask.new_id(wanted)
+    return ""
