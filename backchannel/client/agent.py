@@ -176,9 +176,12 @@ class Agent(Voice):
         """Open a sidebar for a task: ``async with me.sidebar("…", with_=["bob"]) as room:``.
 
         Args:
+            specialties: for each, the platform finds somebody unless one of `with_` has it; `Sidebar.matched`
+                says whom and why.
             depth: how many ancestors' contexts it inherits; None is the platform's setting.
 
         Raises (when entered or awaited):
+            NotFound: nobody has one of the specialties, or there is no such parent.
             UnknownAgent, Forbidden, BackchannelError: see `request`.
         """
         spawn = compose(

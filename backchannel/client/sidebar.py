@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from backchannel.client.compose import compose
 from backchannel.client.inbox import Reader
 from backchannel.client.notice import Incoming
+from backchannel.client.steering import Steering
 from backchannel.errors import BackchannelError
 from backchannel.protocol import sidebar as words
-from backchannel.protocol.message import Message
 from backchannel.protocol.result import Result
 
 if TYPE_CHECKING:
@@ -25,24 +25,25 @@ LAST_WORD = 10.0
 _log = logging.getLogger("backchannel.client")
 
 
-class Sidebar:
+class Sidebar(Steering):
     """A sidebar this agent is in.
 
     Attributes:
         id: its id, which is also its context's id.
         participants: as of its beginning; empty if this agent did not open it.
         inherited: what it sees of its ancestors' contexts, as ranges ``{context_id, from, to}``.
+        matched: whom the platform chose for which specialty, as ``{agent_id, specialty, reason}``.
         notes: what the platform remarked when it was opened.
     """
 
     def __init__(self, agent: Agent, sidebar_id: str, opened: Result | None = None) -> None:
         fields = (opened.model_extra or {}) if opened else {}
-        self.id = sidebar_id
+        super().__init__(agent, sidebar_id)
         self.participants: tuple[str, ...] = tuple(fields.get("participants") or ())
         self.inherited: list[dict[str, Any]] = list(fields.get("inherited_context") or ())
+        self.matched: list[dict[str, str]] = list(fields.get("matched") or ())
         self.notes: Any = fields.get("collaboration_notes")
         self.ended = False
-        self._agent = agent
 
     async def say(
         self,
@@ -67,10 +68,6 @@ class Sidebar:
                 priority=priority,
             )
         )
-
-    async def invite(self, *agents: str) -> Result:
-        """Bring agents in. Raises UnknownAgent, and what `Agent.request` raises."""
-        return await self._ask(words.SidebarInvite, agents=list(agents))
 
     async def merge(
         self,
@@ -109,27 +106,46 @@ class Sidebar:
         self.ended = True
         return result
 
-    async def pause(self, reason: str, *, resume_when: str | None = None) -> Result:
-        """Stop for now. Raises as `merge`."""
-        return await self._ask(words.SidebarPause, reason=reason, resume_condition=resume_when)
-
-    async def resume(self, reason: str) -> Result:
-        """Carry on after a pause or a wait. Raises as `merge`."""
-        return await self._ask(words.SidebarResume, reason=reason)
-
-    def child(self, task: str, *, with_: Sequence[str] = (), **fields: Any) -> OpenedSidebar:
-        """A sidebar below this one, for a part of its task; used like `Agent.sidebar`.
-
-        `fields` are further fields of ``sidebar_child_spawn``.
-        """
-        spawn = compose(
-            words.SidebarChildSpawn,
-            parent_sidebar_id=self.id,
-            sub_task_description=task,
-            assigned_agents=list(with_),
-            **fields,
+    def child(
+        self,
+        task: str,
+        *,
+        with_: Sequence[str] = (),
+        sidebar_id: str | None = None,
+        specialties: Sequence[str] = (),
+        success_criteria: str | None = None,
+        priority: words.SidebarPriority | str | None = None,
+        coordinator: str | None = None,
+        depth: int | None = None,
+    ) -> OpenedSidebar:
+        """A sidebar below this one, for a part of its task; used like `Agent.sidebar`, with its fields."""
+        return self._agent.sidebar(
+            task,
+            with_=with_,
+            parent=self.id,
+            sidebar_id=sidebar_id,
+            specialties=specialties,
+            success_criteria=success_criteria,
+            priority=priority,
+            coordinator=coordinator,
+            depth=depth,
         )
-        return OpenedSidebar(self._agent, spawn)
+
+    def fork(
+        self, reason: str, *, with_: Sequence[str] | None = None, sidebar_id: str | None = None
+    ) -> OpenedSidebar:
+        """A second life for this sidebar, also after its end, with its whole context.
+
+        Used like `Agent.sidebar`. `with_`: who is in it; None is whoever is in this one.
+        """
+        fork = compose(
+            words.SidebarFork,
+            original_sidebar_id=self.id,
+            fork_reason=reason,
+            participants=None if with_ is None else list(with_),
+            new_sidebar_id=sidebar_id,
+        )
+        return OpenedSidebar(self._agent, fork)
 
     async def messages(self, *, own: bool = False) -> AsyncIterator[Incoming]:
         """What is said and happens in it, until it ends. `own`: also what this agent says.
@@ -148,9 +164,6 @@ class Sidebar:
             reader.put_back()
             mailroom.release(self.id)
 
-    async def _ask(self, kind: type[Message], **fields: Any) -> Result:
-        return await self._agent.request(compose(kind, sidebar_id=self.id, **fields))
-
 
 class OpenedSidebar:
     """Opens a sidebar: ``async with`` brings it to an end if its block fails, ``await`` leaves it open.
@@ -161,7 +174,7 @@ class OpenedSidebar:
     it did not read goes to the inbox.
     """
 
-    def __init__(self, agent: Agent, spawn: words.SidebarSpawn | words.SidebarChildSpawn) -> None:
+    def __init__(self, agent: Agent, spawn: words.SidebarSpawn | words.SidebarFork) -> None:
         self._agent = agent
         self._spawn = spawn
         self._sidebar: Sidebar | None = None

@@ -28,7 +28,7 @@ async def converse(data: Path) -> None:
         await room.say(NASTY)
         await ada.mention("bob", "Can you look at this?")
         await ada.remember("The door was open.", topic="doors")
-        child = await room.child("List the addresses", with_=["bob"], child_sidebar_id="addresses")
+        child = await room.child("List the addresses", with_=["bob"], sidebar_id="addresses")
         await child.merge("There were three.", success=True)
 
 

@@ -155,6 +155,6 @@ async def test_a_denied_request_is_raised_with_its_code(bridge: ScriptedBridge) 
 async def test_a_child_is_spawned_below_its_sidebar(bridge: ScriptedBridge) -> None:
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         await me.open_sidebar("logins").child("List the addresses.", with_=["bob"])
-    [spawn] = bridge.of_type("sidebar_child_spawn")
-    assert spawn["parent_sidebar_id"] == "logins"
-    assert spawn["assigned_agents"] == ["bob"]
+    [spawn] = bridge.of_type("sidebar_spawn")
+    assert spawn["parent_id"] == "logins"
+    assert spawn["participants"] == ["bob"]
