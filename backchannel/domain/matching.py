@@ -110,15 +110,14 @@ def _order(found: Candidate, asker: str, likes: frozenset[str]) -> tuple[Any, ..
 
 
 def _reason(found: Candidate, specialty: str, asker: str, likes: frozenset[str], choice: int) -> str:
-    state = "is online and available" if found.free else f"is {_hindrance(found)}, and nobody free has it"
-    parts = [f"has {specialty}", state, *_liking(found, asker, likes), _load(found.load)]
-    alone = "" if choice > 1 else "; there was no other choice"
-    return f"{found.agent_id} {', '.join(parts[:-1])} and {parts[-1]}{alone}."
+    facts = [f"has {specialty}", f"is {_state(found)}", *_liking(found, asker, likes), _load(found.load)]
+    alone = "; there was no other choice" if choice == 1 else ""
+    rest = alone if found.free else "; nobody free has it"
+    return f"{found.agent_id} {', '.join(facts)}{rest}."
 
 
-def _hindrance(found: Candidate) -> str:
-    here = "online" if found.online else "not connected"
-    return here if found.availability == "available" else f"{here} and {found.availability}"
+def _state(found: Candidate) -> str:
+    return f"{'online' if found.online else 'not connected'} and {found.availability}"
 
 
 def _liking(found: Candidate, asker: str, likes: frozenset[str]) -> list[str]:
