@@ -15,6 +15,9 @@ from bridge.ring import Event
 from bridge.wire import Wire
 
 MOST_OVERTAKEN = 10_000
+MOST_AHEAD = 4 << 20
+"""Bytes waiting at which even what is urgent no longer overtakes a catch-up."""
+
 FAULT = 1011
 
 
@@ -111,7 +114,8 @@ class Ear:
 
     def overtake(self, event: Event) -> None:
         """An urgent event while catching up: it does not wait, and is left out of the catch-up."""
-        if len(self.overtaken) < MOST_OVERTAKEN and not self._closed:
+        room = len(self.overtaken) < MOST_OVERTAKEN and self._wire.waiting < MOST_AHEAD
+        if room and not self._closed:  # else it comes in its turn
             self.overtaken.add(event.sequence)
             self._send(event.frame, 1)
 
@@ -124,6 +128,10 @@ class Ear:
 
     def caught_up(self, position: int) -> None:
         self._position = max(self._position, position)
+
+    def go_live(self) -> None:
+        """Catching up is over."""
+        self.overtaken.clear()
 
     async def drained(self) -> None:
         """Wait until the line takes more.

@@ -97,6 +97,13 @@ class Feed:
         start = max(facts.first - 1, facts.last - _depth(facts), 0)
         self.position = start
         self.ring = Ring(start)
+        try:
+            await self._follow(start, facts.last)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _follow(self, start: int, until: int) -> None:
         self._tail = Tail(
             self.connection,
             self.stream,
@@ -105,12 +112,13 @@ class Feed:
             on_replaced=lambda _: self._on_replaced(self),
         )
         await self._tail.start()
-        await self._tail.reached(facts.last, 30.0)
+        await self._tail.reached(until, 30.0)
         self.flush()
 
     async def close(self) -> None:
-        if self._tail is not None:
-            await self._tail.stop()
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            await tail.stop()
 
     @property
     def live(self) -> bool:

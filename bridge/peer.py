@@ -111,6 +111,8 @@ class Peer:
         """About once a second."""
         try:
             self.perform(self.session.tick(now))
+            if self.voice.hopeless:
+                self.send_away(CloseCode.TOO_SLOW, "too slow: answers were not read")
         except Exception:
             self._give_up()
 

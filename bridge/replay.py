@@ -48,6 +48,8 @@ class Reader(Listener, Protocol):
     def caught_up(self, position: int) -> None:
         """It has been given everything up to `position`."""
 
+    def go_live(self) -> None: ...
+
     async def drained(self) -> None:
         """Wait until it takes more. Raises ConnectionError when it has gone."""
 
@@ -123,6 +125,7 @@ class Replay:
             if not self.feed.ring.after(position, 1):
                 self.feed.join(self.reader)
                 self.reader.caught_up(self.feed.position)
+                self.reader.go_live()
                 return self.feed.position
             self.reader.caught_up(position)
             await self.reader.drained()

@@ -27,6 +27,9 @@ QUERIES = 8
 MOST_REPLIES = 1 << 20
 """Bytes waiting at which nothing more is read: whoever does not listen need not speak."""
 
+PATIENCE = 60.0
+"""Seconds for which a client may leave its answers unread."""
+
 
 class Voice:
     """The speaking half of a connection. When it has to wait for anything, nothing more is read from the
@@ -40,6 +43,7 @@ class Voice:
         self._in_flight = 0
         self._queries = 0
         self._busy = 0
+        self._held_since: float | None = None
 
     def keep(self, wanted: Keep) -> None:
         """Offer a message at the door, as soon as there is a free slot."""
@@ -86,11 +90,19 @@ class Voice:
         """Read no more from a client that does not read its answers."""
         if self._wire.waiting > MOST_REPLIES:
             self._wire.pause_reading()
+            self._held_since = self._held_since or self._house.loop.time()
+
+    @property
+    def hopeless(self) -> bool:
+        """It has not read its answers for so long that it will not. Nobody hears its heartbeat meanwhile."""
+        since = self._held_since
+        return since is not None and self._house.loop.time() - since > PATIENCE
 
     def read_on(self) -> None:
         """Take what was postponed, then the next message, unless there is a reason to wait."""
         if self._peer.gone or self._busy or self._in_flight >= IN_FLIGHT or self._wire.waiting > MOST_REPLIES:
             return
+        self._held_since = None
         postponed, self._postponed = self._postponed, None
         if postponed is not None:
             self.keep(postponed)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from bridge.voice import MOST_REPLIES
 from tests.bridge.house.client import Client, eventually
 from tests.bridge.house.conftest import Platform
 from tests.build import content
@@ -81,7 +84,11 @@ async def test_who_never_reads_is_closed_and_can_come_back(platform: Platform) -
     assert [event["message_id"] for event in again.events] == sent
 
 
-async def test_who_does_not_read_its_answers_is_not_read_either(platform: Platform) -> None:
+async def test_who_does_not_read_its_answers_is_not_read_either_and_then_closed(
+    bare: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = bare
+    await platform.bridge(messages_per_second=1_000_000)
     loud, other = await platform.agent("loud"), await platform.agent("other")
     loud.socket.transport.pause_reading()
     wire = next(peer.wire for peer in platform.bridges[0].house.peers if peer.owner[1] == "loud")
@@ -91,9 +98,11 @@ async def test_who_does_not_read_its_answers_is_not_read_either(platform: Platfo
         while True:
             await loud.raw(body)
 
+    monkeypatch.setattr("bridge.voice.PATIENCE", 2.0)
     shouting = asyncio.create_task(shout())
-    await asyncio.sleep(2.0)
-    assert wire.waiting < 4 << 20
+    await eventually(lambda: wire.waiting > MOST_REPLIES)
     await other.alive()
+    assert wire.waiting < 4 << 20
+    await eventually(lambda: len(platform.bridges[0].house.peers) == 1)
     shouting.cancel()
     await asyncio.gather(shouting, return_exceptions=True)
