@@ -25,11 +25,15 @@ from hypothesis.stateful import (
 
 from backchannel.jetstream.read import Record
 from backchannel.protocol.catalog import read_object, write
+from backchannel.protocol.sidebar import SidebarStatus
+from tests.build import message
 from tests.handlers.crew import Command, Crew, InLoop, InProcess
 from tests.handlers.invariants import check
 from tests.histories import AGENTS, Step, steps
 
-LANES = ("critical", "high", "normal", "normal", "low", "background")
+LANES = ("critical", "high", "normal", "low", "background")
+NEWEST = 4
+"""Only so many of an example's sidebars are spoken to, so that agents get into each other's way."""
 SHORT = 25
 LONG = {"short": 100}.get(os.environ.get("BACKCHANNEL_CAMPAIGN", ""), 1000)
 DEADLY = 16
@@ -73,9 +77,18 @@ class Walk(RuleBasedStateMachine):
     @rule(step=steps, lane=st.sampled_from(LANES))
     def ask(self, step: Step, lane: str) -> None:
         fresh = f"{self.prefix}{len(self.sidebars)}"
-        self.gathered.append(Command(step.sender, step.message(self.sidebars, fresh), lane))
+        self.gathered.append(Command(step.sender, step.message(self.sidebars[-NEWEST:], fresh), lane))
         if step.opens:
             self.sidebars.append(fresh)
+
+    @rule(which=st.integers(0, NEWEST - 1), statuses=st.lists(st.sampled_from(SidebarStatus), min_size=5))
+    def quarrel(self, which: int, statuses: list[SidebarStatus]) -> None:
+        """One sidebar is pulled in many directions at once, in every lane."""
+        newest = self.sidebars[-NEWEST:]
+        for place, status in enumerate(statuses):
+            fields = {"sidebar_id": newest[which % len(newest)], "new_status": status.value}
+            asked = message("sidebar_status_update", **fields)
+            self.gathered.append(Command("ada", asked, LANES[place % len(LANES)]))
 
     @precondition(lambda self: self.asked or self.gathered)
     @rule(place=st.integers(0, 99), lane=st.sampled_from(LANES))
