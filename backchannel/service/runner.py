@@ -71,7 +71,10 @@ class Runner:
         try:
             while True:
                 delivery = await work.take()
-                await self._handle(delivery)
+                try:
+                    await self._handle(delivery)
+                finally:
+                    delivery.let_go()  # cut off in the middle, it must come again, to us or to others
         finally:
             await work.close()
 
