@@ -28,6 +28,11 @@ class Health:
         return self.code == 200
 
     @property
+    def faults(self) -> str:
+        """What the bridge finds wrong, in its own words."""
+        return "; ".join(map(str, (self.details or {}).get("faults") or ())) or self.reason
+
+    @property
     def word(self) -> str:
         return WORDS.get(self.code, "unreachable" if self.code == 0 else f"unclear (HTTP {self.code})")
 

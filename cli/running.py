@@ -44,7 +44,7 @@ def _bridge(platform: Platform) -> Finding:
     told = f"{platform.http} is {health.word}"
     if health.healthy:
         return good("bridge", told)
-    return bad("bridge", f"{told} {health.reason}".rstrip(), "see logs/bridge.log in the data folder")
+    return bad("bridge", f"{told}: {health.faults}", "see logs/bridge.log in the data folder")
 
 
 async def _behind(home: Home, platform: Platform) -> list[Finding]:

@@ -21,6 +21,7 @@ from cli.directory import take_over
 from cli.failure import Failure
 from cli.furnish import furnish, require_jetstream
 from cli.greeting import greet
+from cli.health import ask_health
 from cli.listen import listen, reachable
 from cli.log import Journal, open_log
 from cli.plan import Plan
@@ -33,6 +34,8 @@ log = structlog.get_logger("up")
 
 START_PATIENCE = 60.0
 NATS_PATIENCE = 5.0
+HEALTH_PATIENCE = 10.0
+HEALTH_POLL = 0.05
 BRIDGE_PATIENCE = 5.5
 HANDLERS_PATIENCE = 2.0
 
@@ -87,6 +90,7 @@ class Parts:
         await self._furnish(url)
         await self._start_children(port)
         platform = self._platform(url, port)
+        await self._become_healthy(platform.http)
         home.set_platform(platform)
         greet(self._terminal, platform, home.path, asyncio.get_running_loop().time() - began)
         if self._terminal.json:
@@ -136,14 +140,18 @@ class Parts:
             await connection.close()
 
     async def _start_children(self, port: int) -> None:
+        """Handlers first: a bridge looks for them when it begins to serve, then every few seconds."""
         assert self._door is not None
         fd = self._door.fileno()
-        self._bridges = self._children("bridge", self._plan.bridges, port, ["--fd", str(fd)], (fd,))
-        self._handlers = self._children("handlers", self._plan.handlers, port)
-        children = [*self._bridges, *self._handlers]
-        self._keepers = [child.start() for child in children]
         if self._nats.kept is not None:
             self._keepers.append(self._nats.kept)
+        self._handlers = self._children("handlers", self._plan.handlers, port)
+        await self._served(self._handlers)
+        self._bridges = self._children("bridge", self._plan.bridges, port, ["--fd", str(fd)], (fd,))
+        await self._served(self._bridges)
+
+    async def _served(self, children: list[Child]) -> None:
+        self._keepers += [child.start() for child in children]
         try:
             async with asyncio.timeout(START_PATIENCE):
                 await asyncio.gather(*(child.served() for child in children))
@@ -154,6 +162,15 @@ class Parts:
                 code="timed_out",
                 hint=f"see {self._home.logs}",
             ) from problem
+
+    async def _become_healthy(self, http: str) -> None:
+        """Wait until the bridge finds nothing wrong: who reads `ready` may rely on every part."""
+        end = asyncio.get_running_loop().time() + HEALTH_PATIENCE
+        while not (health := await asyncio.to_thread(ask_health, http, HEALTH_PATIENCE)).healthy:
+            if asyncio.get_running_loop().time() > end:
+                self.tell(f"it serves, but is {health.word}: {health.faults or 'it does not say why'}")
+                return
+            await asyncio.sleep(HEALTH_POLL)
 
     def _children(
         self, module: str, count: int, port: int, more: list[str] | None = None, fds: tuple[int, ...] = ()

@@ -14,7 +14,7 @@ from cli.door import Where, doors, where_options
 from cli.failure import CHECK_FAILED
 from cli.group import Command
 from cli.health import Health, ask_health, http_of
-from cli.terminal import Terminal, age, shown, size
+from cli.terminal import Terminal, age, clean, shown, size
 
 
 @click.command(cls=Command)
@@ -68,6 +68,8 @@ def _show(
     color = "green" if health.healthy else "red"
     since = f"  up {age(platform.started_at, datetime.now(UTC))}" if platform else ""
     terminal.line(f"{terminal.paint('●', color)} {health.word}{since}")
+    if health.faults:
+        terminal.line(f"  {clean(health.faults)}")
     if platform:
         terminal.line(f"  {platform.ws}  {platform.http}  {platform.nats}")
     for group in groups:
