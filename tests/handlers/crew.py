@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import pydantic_core
 
-from backchannel.errors import BackchannelError
+from backchannel.errors import BackchannelError, NotFound
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.bucket import Bucket
@@ -227,20 +227,26 @@ class Crew:
         async with asyncio.timeout(WAIT):
             while not await self._is_drained():  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(POLL)
-            newest = (await describe(self.connection, events_stream(GROUP))).last
-            assert self.tail is not None
-            await self.tail.reached(newest, WAIT)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Read all that is in the log now."""
+        newest = (await describe(self.connection, events_stream(GROUP))).last
+        assert self.tail is not None
+        await self.tail.reached(newest, WAIT)
 
     async def _is_drained(self) -> bool:
         """Whether each lane is settled up to its newest command. What is pending is counted too late."""
-        lanes = list(self.newest)
-        infos = await asyncio.gather(
-            *(api(self.connection, f"CONSUMER.INFO.{COMMANDS}.sidebar-{lane}") for lane in lanes)
-        )
-        return all(
-            told["ack_floor"]["stream_seq"] >= self.newest[lane]
-            for lane, told in zip(lanes, infos, strict=True)
-        )
+        floors = await asyncio.gather(*(self._floor(lane) for lane in self.newest))
+        return all(floor >= newest for floor, newest in zip(floors, self.newest.values(), strict=True))
+
+    async def _floor(self, lane: str) -> int:
+        """The position on BC_COMMANDS up to which this lane is settled; 0 before the first handlers."""
+        try:
+            told = await api(self.connection, f"CONSUMER.INFO.{COMMANDS}.sidebar-{lane}")
+        except NotFound:
+            return 0
+        return int(told["ack_floor"]["stream_seq"])
 
     async def views(self, prefix: str) -> dict[str, dict[str, Any]]:
         """What each of the handlers knows of sidebars whose name begins so."""

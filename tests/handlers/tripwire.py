@@ -20,6 +20,7 @@ from handlers import sidebar
 
 BEFORE_READ = "before the read"
 AFTER_DECISION = "after the decision"
+ALL_SENT = "after all of the batch was sent, before the answer"
 AFTER_COMMIT = "after the commit, before its answer is acted on"
 
 
@@ -36,8 +37,10 @@ def arm(step: str) -> None:
             _after_decision()
         case "after the commit, before its answer is acted on":
             _after_commit()
+        case "after all of the batch was sent, before the answer":
+            _after_sending(b"Nats-Batch-Commit: 1\r\n")
         case _:
-            _after_sending(int(step.split()[1]))
+            _after_sending(b"Nats-Batch-Sequence: %d\r\n" % int(step.split()[1]))
 
 
 def _die() -> None:
@@ -85,8 +88,8 @@ def _after_commit() -> None:
     Delivery.settle = settle  # type: ignore[method-assign]
 
 
-def _after_sending(count: int) -> None:
-    """So many messages of the batch have reached the kernel; with the last one the server commits."""
+def _after_sending(mark: bytes) -> None:
+    """The batch up to the message with this header has reached the kernel; at the last one it is stored."""
     merging = False
 
     async def commit(self: Publisher, entries: Sequence[Entry], fences: Sequence[Fence] = ()) -> Stored:
@@ -96,7 +99,7 @@ def _after_sending(count: int) -> None:
 
     def emit(self: Connection, subject: str, payload: bytes, head: bytes = b"", reply: str = "") -> None:
         emit_for_real(self, subject, payload, head, reply)
-        if merging and b"Nats-Batch-Sequence: %d\r\n" % count in head:
+        if merging and mark in head:
             assert self._keeper.wire is not None
             self._keeper.wire._flush_turn()
             _die()
