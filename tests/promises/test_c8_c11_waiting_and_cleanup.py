@@ -242,10 +242,8 @@ async def test_c11_clean_up_goes_on_though_everything_is_killed_at_every_stage(h
         await asyncio.sleep(2.5)  # what is due comes due while nothing runs
         await hasty.start("--handlers", "2")
         ada = await hasty.agent("ada", resume={"cursor": ada.welcome["cursor"]})
-    for sidebar in (mine, *others):
-        async with asyncio.timeout(60):
-            while await status(ada, sidebar) != "archived":
-                await asyncio.sleep(0.2)
+    for _ in (mine, *others):
+        await ada.until("sidebar_archive")
     await ada.settled()
     for sidebar in (mine, *others):
         assert life(ada, sidebar, *CLEANUP) == WHOLE
