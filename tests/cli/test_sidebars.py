@@ -27,7 +27,7 @@ def people(platform: Up) -> None:
 @pytest.fixture
 def verb(platform: Up, people: None, inside: Callable[..., Answer]) -> Callable[..., Answer]:
     """`verb("pause", …)`: one verb of `sidebars` about the running platform."""
-    return lambda *words: inside("sidebars", *words, "--data", platform.data)
+    return lambda *words: inside("sidebars", *words, "--data", platform.data, "--timeout", "60s")
 
 
 def opened(verb: Callable[..., Answer], *words: str) -> str:
@@ -200,7 +200,7 @@ def test_operators_who_decide_at_once_cannot_both_win(platform: Up, people: None
     words = [("archive", made, "--reason", f"number {number}") for number in range(3)]
     words += [("merge", made, "--text", f"number {number}") for number in range(3)]
     with ThreadPoolExecutor(len(words)) as pool:
-        answers = list(pool.map(lambda each: platform.run("sidebars", *each), words))
+        answers = list(pool.map(lambda each: platform.run("sidebars", *each, "--timeout", "60s"), words))
     moves = platform.run("sidebars", "history", made, "--json").json
     ends = [move["after"] for move in moves if move["after"] in ("merged", "archived")]
     assert len(ends) == len(set(ends)) and ends in (["archived"], ["merged"], ["merged", "archived"])
