@@ -10,13 +10,12 @@ import pkgutil
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
 
 import handlers
 from backchannel.errors import BackchannelError
-from backchannel.home import DEFAULT_FOLDER, Environment, Home, Settings
+from backchannel.home import Home, Settings
 from backchannel.jetstream.address import Address
 from backchannel.logs import configure
 from backchannel.service.declare import Service
@@ -48,13 +47,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def settings(data: str | None) -> Settings:
-    """Those of the data folder; of the environment where that names a NATS server and no folder is given."""
-    if data is None and "BACKCHANNEL_NATS_URL" in os.environ:
-        return Environment(os.environ)
-    return Home(Path(data or os.environ.get("BACKCHANNEL_DATA", DEFAULT_FOLDER)))
-
-
 async def main(names: Sequence[str], told: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -71,7 +63,7 @@ def start() -> int:
     configure()
     told = arguments()
     try:
-        asyncio.run(main(told.names, settings(told.data)))
+        asyncio.run(main(told.names, Home.from_environment(os.environ, told.data)))
     except BackchannelError as error:
         log.error("handlers_stopped", error=error.message)
         return 1
