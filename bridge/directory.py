@@ -9,6 +9,7 @@ from typing import Any
 import pydantic_core
 import structlog
 
+from backchannel.domain.directory import entry_after_arrival
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
@@ -52,7 +53,7 @@ class Directory:
         for _ in range(TRIES):
             found = await self._bucket.get(key)
             former = _read(found)
-            entry = _entry(former, claims, intake, rfc3339(datetime.now(UTC)))
+            entry = entry_after_arrival(former, claims, intake, rfc3339(datetime.now(UTC)))
             if entry == former:
                 break
             try:
@@ -85,18 +86,3 @@ def _read(found: Value | None) -> dict[str, Any]:
         log.warning("an entry of the directory cannot be read and is made anew")
         return {}
     return entry if isinstance(entry, dict) else {}
-
-
-def _entry(former: dict[str, Any], claims: Claims, intake: Intake | None, now: str) -> dict[str, Any]:
-    """The entry after this connection; the same as before if nothing was said that is new."""
-    said = intake.model_dump(mode="json") if intake is not None else {}
-    blank = {"specialties": [], "availability": "available", "preferred_collaborators": []}
-    proven = {
-        "agent_id": claims.sub,
-        "entity_type": claims.entity_type,
-        "human_supervisor": claims.human_supervisor,
-    }
-    entry = blank | former | said | proven
-    entry["first_seen"] = former.get("first_seen") or now
-    entry["registered_at"] = former.get("registered_at") or now
-    return entry

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from backchannel.domain.directory import entry_after_token
 from backchannel.errors import Conflict, Unavailable
 from backchannel.home import Home, Settings
 from backchannel.jetstream.bucket import Bucket
@@ -27,7 +28,8 @@ async def register(settings: Settings, claims: Claims) -> None:
 
     Raises Unavailable when there is neither a platform nor a data folder.
     """
-    entry = _entry(claims)
+    entry = entry_after_token({}, claims, rfc3339(datetime.now(UTC)))
+    entry["group"] = claims.collaboration_group
     try:
         connection = await reach(settings, wait=PATIENCE)
         try:
@@ -75,17 +77,3 @@ async def _enter_one(bucket: Bucket, key: str, content: Mapping[str, Any]) -> No
             return
         except Conflict:
             continue
-
-
-def _entry(claims: Claims) -> dict[str, Any]:
-    return {
-        "group": claims.collaboration_group,
-        "agent_id": claims.sub,
-        "entity_type": claims.entity_type,
-        "human_supervisor": claims.human_supervisor,
-        "specialties": [],
-        "availability": "available",
-        "preferred_collaborators": [],
-        "first_seen": None,
-        "registered_at": rfc3339(datetime.now(UTC)),
-    }

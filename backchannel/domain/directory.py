@@ -1,0 +1,35 @@
+"""What the directory says of an agent, after a token was issued to it or it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import Intake
+
+BLANK: Mapping[str, Any] = {
+    "specialties": [],
+    "availability": "available",
+    "preferred_collaborators": [],
+    "first_seen": None,
+}
+
+
+def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> dict[str, Any]:
+    """The entry with what a token proves; what the agent said of itself before stays. `now` is RFC 3339."""
+    proven = {
+        "agent_id": claims.sub,
+        "entity_type": claims.entity_type,
+        "human_supervisor": claims.human_supervisor,
+    }
+    return {**BLANK, **former, **proven, "registered_at": former.get("registered_at") or now}
+
+
+def entry_after_arrival(
+    former: Mapping[str, Any], claims: Claims, intake: Intake | None, now: str
+) -> dict[str, Any]:
+    """The entry with what it says of itself on arrival; the same as before if nothing of that is new."""
+    said = intake.model_dump(mode="json") if intake is not None else {}
+    known = entry_after_token({**former, **said}, claims, now)
+    return {**known, "first_seen": former.get("first_seen") or now}
