@@ -200,6 +200,8 @@ def _contexts(event: Event) -> tuple[str, ...]:
     match event:
         case {"type": "sidebar_merge", "sidebar_id": str() as child, "parent_id": str() as parent}:
             return parent, child
+        case {"type": "sidebar_closed", "awaited_by": str() as waiting}:
+            return (waiting,)
         case {"type": "sidebar_closed", "sidebar_id": str() as child, "parent_id": str() as parent}:
             return child, parent
         case {"type": "sidebar_child_spawn", "parent_sidebar_id": str() as parent}:
