@@ -9,19 +9,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backchannel.delivery.cursor import Cursor
-from backchannel.domain.rights import Action, may
+from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import NotFound
 from backchannel.jetstream.read import page
 from backchannel.protocol.catalog import bad_message
-from backchannel.protocol.identifier import MAIN, Identifier
+from backchannel.protocol.identifier import MAIN, OPERATOR, Identifier
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.sidebar import SidebarStatus
 from backchannel.protocol.subject import events_stream, life_of
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.exchanges import MOST, exchanges_of
-from backchannel.service.lives import event_of
+from backchannel.service.lives import Lives, event_of
+from backchannel.service.shelf import Search
 from backchannel.service.show import shown, summary
 
 service = Service("query", about=__doc__)
@@ -130,7 +131,8 @@ async def sidebar(inquiry: Inquiry) -> Mapping[str, Any]:
     facts = await inquiry.house.log(inquiry.group)
     found: Sidebar | None = now
     if asked.until:
-        found = await _as_it_was(inquiry, now, Cursor.parse(asked.until, "params.until").sequence)
+        until = Cursor.parse(asked.until, "params.until").sequence
+        found = now if until >= now.sequence else await _as_it_was(inquiry, now, until)
     if found is None:
         raise NotFound(f"There was no sidebar {asked.sidebar_id} then.", field="params.sidebar_id")
     return {"sidebar": (shown if Action.READ in granted else summary)(found, facts.epoch)}
@@ -157,29 +159,24 @@ async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
     await lives.reach()
     facts = await inquiry.house.log(inquiry.group)
     asker = await inquiry.asker()
-    matching = sorted(
-        (
-            found
-            for found in lives.all()
-            if _wanted(found, asked) and may(Action.LOOK, asker, found, lives.get(found.parent_id))
-        ),
-        key=lambda found: found.sidebar_id,
-    )
-    start = [found for found in matching if asked.after is None or found.sidebar_id > asked.after]
-    part = start[: asked.limit]
+    search = Search(asked.status, asked.agent, asked.parent_id, **_limits(asker, lives))
+    part = lives.shelf.find(search, after=asked.after, limit=asked.limit)
     return {
-        "sidebars": [summary(found, facts.epoch) for found in part],
-        "total": len(matching),
-        "next": part[-1].sidebar_id if len(start) > len(part) else None,
+        "sidebars": [summary(found, facts.epoch) for found in part.sidebars],
+        "total": part.total,
+        "next": part.sidebars[-1].sidebar_id if part.more else None,
     }
 
 
-def _wanted(found: Sidebar, asked: SidebarsParams) -> bool:
-    return (
-        (asked.status is None or found.status is asked.status)
-        and (asked.agent is None or found.has(asked.agent))
-        and (asked.parent_id is None or found.parent_id == asked.parent_id)
-    )
+def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
+    """What a search must keep to, so that it finds what the asker may look at and nothing else."""
+    if (asker.name, asker.kind) == (OPERATOR, OPERATOR):
+        return {}
+
+    def allowed(found: Sidebar) -> bool:
+        return may(Action.LOOK, asker, found, lives.get(found.parent_id))
+
+    return {"near": asker.charges | {asker.name}, "access": asker.access, "allowed": allowed}
 
 
 @service.answers("agents")
@@ -197,16 +194,13 @@ async def status(inquiry: Inquiry) -> Mapping[str, Any]:
     await lives.reach()
     facts = await inquiry.house.log(inquiry.group)
     roster = await inquiry.house.roster(inquiry.group)
-    by_status: dict[str, int] = {}
-    for found in lives.all():
-        by_status[found.status.value] = by_status.get(found.status.value, 0) + 1
     return {
         "group": inquiry.group,
         "agents": {
             "known": len(roster),
             "online": sum(1 for agent in roster if agent["online"]),
         },
-        "sidebars": by_status,
+        "sidebars": lives.shelf.statuses(),
         "log": {
             "messages": facts.messages,
             "bytes": facts.bytes,

@@ -85,12 +85,12 @@ class House:
             self.agents.entries(f"{group}.*"), self.presence.entries(f"{group}.*.*")
         )
         online = Counter(key.split(".")[1] for key, _ in leases)
-        busy = Counter(agent for found in self.lives[group].all() if found.open for agent in found.members)
+        busy = self.lives[group].shelf.busy()
         roster = []
         for key, value in known:
             told: dict[str, Any] = from_json(value.payload)
             agent = key.split(".")[1]
-            roster.append(_standing(told, agent, online[agent], busy[agent]))
+            roster.append(_standing(told, agent, online[agent], busy.get(agent, 0)))
         return sorted(roster, key=lambda agent: str(agent["agent_id"]))
 
 

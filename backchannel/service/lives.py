@@ -15,6 +15,7 @@ from backchannel.jetstream.read import Record, StreamFacts, describe, last, page
 from backchannel.jetstream.tail import Tail
 from backchannel.protocol.catalog import AnyMessage, read_message, read_object
 from backchannel.protocol.subject import InContext, events_stream, life_of, lives, locate
+from backchannel.service.shelf import Shelf
 from backchannel.service.snapshot import Snapshots
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class Lives:
         self._stream = events_stream(group)
         self._save_every = save_every
         self._snapshots = Snapshots(connection, group)
-        self._sidebars: dict[str, Sidebar] = {}
+        self.shelf = Shelf()
         self._mended: tuple[str, ...] = ()
         self._newest: Record | None = None
         self._tail = self._new_tail(0, None)
@@ -117,10 +118,10 @@ class Lives:
                     raise
 
     def get(self, sidebar_id: str) -> Sidebar | None:
-        return self._sidebars.get(sidebar_id)
+        return self.shelf.get(sidebar_id)
 
     def all(self) -> list[Sidebar]:
-        return list(self._sidebars.values())
+        return list(self.shelf)
 
     async def _begin_with_snapshots(self, facts: StreamFacts) -> None:
         loaded = await self._snapshots.load(facts)
@@ -128,10 +129,10 @@ class Lives:
         if len(loaded.sidebars) + len(read) < loaded.count:
             log.warning("snapshots_ignored", group=self._group, reason="not every sidebar could be found")
             return
-        self._sidebars = {**loaded.sidebars, **read}
+        self.shelf = Shelf({**loaded.sidebars, **read})
         self._mended = tuple(read)
         self._tail = self._new_tail(loaded.sequence, facts.epoch)
-        log.info("folds_loaded", group=self._group, sidebars=len(self._sidebars), after=loaded.sequence)
+        log.info("folds_loaded", group=self._group, sidebars=len(self.shelf), after=loaded.sequence)
 
     async def _read_lives(self, names: tuple[str, ...]) -> dict[str, Sidebar]:
         found: list[Sidebar | None] = []
@@ -165,15 +166,15 @@ class Lives:
         if located is None or not isinstance(located.to, InContext):
             return
         known = located.to.context_id
-        sidebar = evolved(self._sidebars.get(known), record)
+        sidebar = evolved(self.shelf.get(known), record)
         if sidebar is not None:
-            self._sidebars[known] = sidebar
+            self.shelf.put(sidebar)
         self._newest = record
 
     def _start_over(self, facts: StreamFacts) -> None:
         """The log is another one; what was known of the old one is void."""
         log.error("log_replaced", group=self._group, epoch=facts.epoch)
-        self._sidebars, self._mended, self._newest = {}, (), None
+        self.shelf, self._mended, self._newest = Shelf(), (), None
         former, self._tail = self._tail, self._new_tail(0, None)
         self._spawn(self._follow_anew(former, self._tail), "following anew")
 
@@ -202,8 +203,8 @@ class Lives:
         newest, epoch, mended = self._newest, self._tail.epoch, self._mended
         if newest is None or epoch is None:
             return
-        known = [self._sidebars[name] for name in mended if name in self._sidebars]
-        await self._snapshots.save(dict(self._sidebars), epoch, newest, known)
+        known = [sidebar for name in mended if (sidebar := self.shelf.get(name)) is not None]
+        await self._snapshots.save(self.shelf.copy(), epoch, newest, known)
         if self._mended is mended:
             self._mended = ()
 
