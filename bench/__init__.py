@@ -1,0 +1,1 @@
+"""Measured figures: what things cost, and how that grows. Nothing here decides a test."""
