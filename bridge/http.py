@@ -34,6 +34,9 @@ SECURITY_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
+READ_ON = 8 << 20
+"""Bytes of a body that are read before it is cut off."""
+
 STATUS = {
     "too_large": 413,
     "forbidden": 403,
@@ -136,8 +139,11 @@ class Pages:
     async def _body(self, request: Request) -> bytes:
         limit = self._config.max_message_bytes
         declared = request.headers.get("content-length", "0")
-        if len(declared) > 18 or int(declared) > limit:
-            raise TooLarge(f"The body may have {limit} bytes at most.")
+        most = (
+            limit if "expect" in request.headers else READ_ON
+        )  # who asks before it sends can be told at once
+        if len(declared) > 18 or int(declared) > most:
+            raise _too_large(limit)
         try:
             async with asyncio.timeout(self._config.body_seconds):
                 return await _read(request, limit)
@@ -180,12 +186,22 @@ class _Head:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    body = bytearray()
+    """The body. One that is too long is read on for a while and thrown away: whoever is cut off in the middle
+    of sending never reads why."""
+    body, length = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"The body may have {limit} bytes at most.")
+        length += len(chunk)
+        if length <= limit:
+            body += chunk
+        elif length > READ_ON:
+            break
+    if length > limit:
+        raise _too_large(limit)
     return bytes(body)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body may have {limit} bytes at most.")
 
 
 async def _told_by_framework(request: Request, error: Exception) -> Response:
