@@ -202,9 +202,8 @@ class Feed:
         for listener, heard, frames in self.listeners.share(events):
             try:
                 listener.hear(heard, frames)
-            except Exception:  # whatever is wrong with one must not reach another
-                log.exception("a listener failed", agent=listener.agent)
-                listener.fail()
+            except Exception:
+                _give_up(listener)
         if self.returning:
             self._overtake([event for event in events if event.rank < URGENT])
 
@@ -256,8 +255,12 @@ class Feed:
     def _overtake(self, urgent: list[Event]) -> None:
         for event in urgent:
             for peer in tuple(self.returning.values()):
-                if self.membership.sees(peer.agent, event.to, event.sequence, peer.access):
+                if not self.membership.sees(peer.agent, event.to, event.sequence, peer.access):
+                    continue
+                try:
                     peer.overtake(event)
+                except Exception:
+                    _give_up(peer)
 
     async def _read_lives(self, until: int) -> None:
         """Fold every sidebar's life up to `until`."""
@@ -269,6 +272,12 @@ class Feed:
                 if where is not None and where.alive is not None:
                     self.membership.fold(record.sequence, where.alive, _life(record))
             position = found.last_sequence_scanned
+
+
+def _give_up(listener: Listener) -> None:
+    """Whatever is wrong with one listener must not reach another. Called where the exception was caught."""
+    log.exception("a listener failed", agent=listener.agent)
+    listener.fail()
 
 
 def _depth(facts: StreamFacts) -> int:

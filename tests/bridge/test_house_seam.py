@@ -108,6 +108,10 @@ class Paper:
         self.heard: list[tuple[int, str]] = []
         self.gaps = 0
 
+    @property
+    def waiting(self) -> int:
+        return 8 << 20 if self.paused else 0
+
     def send(self, body: bytes) -> None:
         frame = json.loads(body)
         match frame["type"]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import socket
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from bridge.voice import MOST_REPLIES
-from tests.bridge.house.client import Client, eventually
-from tests.bridge.house.conftest import Platform
+from tests.bridge.house.client import Client, client, eventually
+from tests.bridge.house.conftest import Platform, token
 from tests.build import content
 
 LINE = "bc.main.evt.ctx.main.{}.memory"
@@ -87,22 +91,27 @@ async def test_who_never_reads_is_closed_and_can_come_back(platform: Platform) -
 async def test_who_does_not_read_its_answers_is_not_read_either_and_then_closed(
     bare: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform = bare
-    await platform.bridge(messages_per_second=1_000_000)
-    loud, other = await platform.agent("loud"), await platform.agent("other")
-    loud.socket.transport.pause_reading()
-    wire = next(peer.wire for peer in platform.bridges[0].house.peers if peer.owner[1] == "loud")
-    body = '{"type":"' + "?" * 60 + '"}'
-
-    async def shout() -> None:
-        while True:
-            await loud.raw(body)
-
     monkeypatch.setattr("bridge.voice.PATIENCE", 2.0)
-    shouting = asyncio.create_task(shout())
-    await eventually(lambda: wire.waiting > MOST_REPLIES)
-    await other.alive()
-    assert wire.waiting < 4 << 20
-    await eventually(lambda: len(platform.bridges[0].house.peers) == 1)
-    shouting.cancel()
-    await asyncio.gather(shouting, return_exceptions=True)
+    bridge = await bare.bridge(messages_per_second=1_000_000)
+    other = await bare.agent("other")
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.connect(("127.0.0.1", bridge.number))
+    async with client(bridge.url, token("loud"), sock=narrow) as loud:
+        await loud.live()
+        loud.socket.transport.pause_reading()
+        wire = next(peer.wire for peer in bridge.house.peers if peer.owner[1] == "loud")
+        body = json.dumps({"type": "?" * 64, "message_id": "x" * 128})
+
+        async def shout() -> None:
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await loud.raw(body)
+
+        shouting = asyncio.create_task(shout())
+        await eventually(lambda: wire.waiting > MOST_REPLIES // 2, patience=60)
+        await other.alive()
+        assert wire.waiting < 4 << 20
+        await eventually(lambda: len(bridge.house.peers) == 1)
+        loud.vanish()
+        await shouting
