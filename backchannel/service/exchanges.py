@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from backchannel.delivery.cursor import Cursor
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.read import Record, page
@@ -31,9 +33,17 @@ class Found:
 
 
 async def exchanges_of(
-    house: House, group: str, context_id: str, *, epoch: str, after: int, until: int, limit: int
+    house: House,
+    group: str,
+    context_id: str,
+    *,
+    epoch: str,
+    after: int,
+    until: int,
+    limit: int,
+    most_bytes: int = MOST_BYTES,
 ) -> Found:
-    """Up to ``limit`` exchanges of one context at positions in (after, until]."""
+    """Up to ``limit`` exchanges of one context at positions in (after, until], about ``most_bytes`` in all."""
     found: list[dict[str, Any]] = []
     size = 0
     position = after
@@ -47,7 +57,7 @@ async def exchanges_of(
             until=until,
         )
         for record in records.records:
-            if len(found) >= limit or size > MOST_BYTES:
+            if len(found) >= limit or size > most_bytes:
                 return Found(found, position, True)
             position = record.sequence
             exchange = _exchange(record, epoch)
@@ -60,10 +70,11 @@ async def exchanges_of(
 
 
 async def few_exchanges(
-    house: House, group: str, ranges: Sequence[Mapping[str, Any]]
+    house: House, group: str, ranges: Sequence[Mapping[str, Any]], budget: int
 ) -> list[dict[str, Any]] | None:
-    """All exchanges of the ranges, nearest context first; None if there are more than a few."""
+    """All exchanges of the ranges, nearest first; None if they are many, or more than ``budget`` bytes."""
     found: list[dict[str, Any]] = []
+    room = budget
     for stretch in ranges:
         start, end = Cursor.parse(stretch["from"]), Cursor.parse(stretch["to"])
         part = await exchanges_of(
@@ -74,9 +85,11 @@ async def few_exchanges(
             after=start.sequence,
             until=end.sequence,
             limit=FEW - len(found) + 1,
+            most_bytes=room,
         )
+        room -= sum(len(to_json(exchange)) for exchange in part.exchanges)
         found.extend({**exchange, "scope": "inherited"} for exchange in part.exchanges)
-        if part.more or len(found) > FEW:
+        if part.more or len(found) > FEW or room < 0:
             return None
     return found
 

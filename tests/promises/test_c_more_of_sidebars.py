@@ -201,3 +201,17 @@ async def test_a_foreign_sidebar_cannot_be_changed_whatever_is_asked(platform: P
     fork = await eve.result("sidebar_fork", original_sidebar_id=made, fork_reason="x")
     assert child["code"] == fork["code"] == "forbidden"
     assert await platform.json("sidebars", "show", made) == before
+
+
+async def test_c4_the_answer_carries_the_inherited_exchanges_while_they_are_few_and_small(
+    platform: Platform,
+) -> None:
+    ada = await platform.agent("c4-few")
+    parent = await spawned(ada, inherit={"depth": 0})
+    await ada.ask("sidebar_message", sidebar_id=parent, content="short")
+    asked = {"parent_id": parent, "task_description": "look", "inherit": {"depth": 1}}
+    few = await ada.result("sidebar_spawn", **asked)
+    assert [(said["content"], said["scope"]) for said in few["exchanges"]] == [("short", "inherited")]
+    await ada.ask("sidebar_message", sidebar_id=parent, content="long" * 20_000)
+    much = await ada.result("sidebar_spawn", **asked)
+    assert "exchanges" not in much and much["inherited_context"][0]["context_id"] == parent

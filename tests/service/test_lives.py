@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from backchannel.domain.sidebar import Sidebar
+from backchannel.errors import Unavailable
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Entry, Publisher
@@ -24,7 +26,8 @@ def born(sidebar_id: str) -> Entry:
 async def until(lives: Lives, sidebar_id: str) -> Sidebar:
     async with asyncio.timeout(30):
         while (found := lives.get(sidebar_id)) is None:
-            await asyncio.sleep(0)
+            with contextlib.suppress(Unavailable):
+                await lives.reach()
         return found
 
 
