@@ -86,7 +86,7 @@ async def _with_exchanges(decision: Decision, command: SidebarCommand, ctx: Cont
     ranges: list[dict[str, Any]] = decision.result.get("inherited_context", [])
     if not ranges:
         return decision
-    budget = ctx.house.settings().inheritance_budget
+    budget = ctx.house.settings().context.inheritance_budget
     exchanges = await few_exchanges(ctx.house, ctx.asked.group, ranges, budget)
     if exchanges is None:
         return decision

@@ -43,7 +43,7 @@ async def exchanges_of(
     limit: int,
     most_bytes: int = MOST_BYTES,
 ) -> Found:
-    """Up to ``limit`` exchanges of one context at positions in (after, until], about ``most_bytes`` in all."""
+    """Up to ``limit`` exchanges of a context at positions in (after, until], about ``most_bytes`` of them."""
     found: list[dict[str, Any]] = []
     size = 0
     position = after

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from backchannel.errors import BackchannelError, Conflict, Refused
 
-TRIES = 5
+TRIES = 3
+"""Attempts before a fault of ours is set aside. The commands behind it in its lane wait that long."""
+
+FAULT_DELAYS = (0.1, 0.5)
 DELAYS = (0.2, 1.0, 5.0, 15.0)
 
 
@@ -46,5 +49,5 @@ def verdict_on(error: Exception, attempt: int) -> Verdict:
         case BackchannelError(retryable=True):
             return Retry(DELAYS[min(attempt, len(DELAYS)) - 1])
     if attempt < TRIES:
-        return Retry(DELAYS[min(attempt, len(DELAYS)) - 1])
+        return Retry(FAULT_DELAYS[attempt - 1])
     return SetAside(f"{type(error).__name__} after {attempt} attempts")
