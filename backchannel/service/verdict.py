@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backchannel.errors import BackchannelError, Conflict, Refused
+from backchannel.errors import BackchannelError, Conflict, Degraded, QueueFull, Refused, Unavailable
 
 TRIES = 3
 """Attempts before a fault of ours is set aside. The commands behind it in its lane wait that long."""
@@ -46,7 +46,7 @@ def verdict_on(error: Exception, attempt: int) -> Verdict:
     match error:
         case Refused() | Conflict():
             return Tell(error)
-        case BackchannelError(retryable=True):
+        case Unavailable() | QueueFull() | Degraded():
             return Retry(DELAYS[min(attempt, len(DELAYS)) - 1])
     if attempt < TRIES:
         return Retry(FAULT_DELAYS[attempt - 1])

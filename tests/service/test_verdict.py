@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backchannel.errors import Conflict, Forbidden, Unavailable
+from backchannel.errors import Conflict, Forbidden, Internal, Unavailable
 from backchannel.service.verdict import TRIES, Retry, SetAside, Tell, verdict_on
 
 attempts = st.integers(1, 1000)
@@ -25,8 +25,8 @@ def test_an_unreachable_log_is_waited_out_without_end(attempt: int) -> None:
 
 @given(attempts)
 def test_a_fault_of_ours_is_tried_a_few_times_and_then_set_aside(attempt: int) -> None:
-    verdict = verdict_on(ZeroDivisionError(), attempt)
-    assert isinstance(verdict, Retry if attempt < TRIES else SetAside)
+    for error in (ZeroDivisionError(), Internal("JetStream refused it")):
+        assert isinstance(verdict_on(error, attempt), Retry if attempt < TRIES else SetAside)
 
 
 def test_who_waits_behind_a_fault_waits_less_than_a_second() -> None:
