@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backchannel.client import Agent, SidebarMessage, SidebarPause
+from backchannel.delivery.cursor import Cursor
 from backchannel.errors import IllegalTransition
 from tests.cli.console import Answer, Up
 
@@ -195,13 +196,25 @@ async def test_participants_hear_the_operator_as_operator(platform: Up, people: 
             await room.pause("Also night.")
 
 
-def test_operators_who_decide_at_once_cannot_both_win(platform: Up, people: None) -> None:
+def test_operators_who_decide_at_once_cannot_both_win_and_nothing_is_said_after_the_end(
+    platform: Up, people: None
+) -> None:
     made = platform.run("sidebars", "spawn", "Find out.", "--with", "ada").out.strip()
-    words = [("archive", made, "--reason", f"number {number}") for number in range(3)]
-    words += [("merge", made, "--text", f"number {number}") for number in range(3)]
+    words = [("archive", made, "--reason", f"number {number}") for number in range(2)]
+    words += [("merge", made, "--text", f"number {number}") for number in range(2)]
+    words += [("post", made, f"number {number}") for number in range(4)]
     with ThreadPoolExecutor(len(words)) as pool:
         answers = list(pool.map(lambda each: platform.run("sidebars", *each, "--timeout", "60s"), words))
+    assert {answer.code for answer in answers} <= {0, 6}
     moves = platform.run("sidebars", "history", made, "--json").json
     ends = [move["after"] for move in moves if move["after"] in ("merged", "archived")]
-    assert len(ends) == len(set(ends)) and ends in (["archived"], ["merged"], ["merged", "archived"])
-    assert {answer.code for answer in answers} <= {0, 6}
+    assert ends in (["archived"], ["merged"], ["merged", "archived"])
+    [end, *_] = [position(move) for move in moves if move["after"] in ("merged", "archived")]
+    said = platform.run("sidebars", "tail", made, "--json").json
+    posted = [position(words) for words in said if words["type"] == "sidebar_message"]
+    assert len(posted) == sum(answer.code == 0 for answer in answers[4:])
+    assert all(place < end for place in posted)
+
+
+def position(told: dict[str, Any]) -> int:
+    return Cursor.parse(told["cursor"]).sequence
