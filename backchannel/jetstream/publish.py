@@ -162,6 +162,13 @@ class Publisher:
         except Unavailable:
             pending.due = self._loop.time() + BUSY
 
+    def _publish_again(self, number: int, pending: _Pending) -> None:
+        """What was posted while there was no connection may turn out not to be publishable at all."""
+        try:
+            self._publish(number, pending)
+        except BackchannelError as error:
+            self._finish(number, error)
+
     def _answered(self, subject: bytes, reply: bytes, head: bytes, payload: bytes) -> None:
         number = int(subject[self._cut :])
         pending = self._pending.get(number)
@@ -216,7 +223,7 @@ class Publisher:
             return
         for number, pending in list(self._pending.items()):
             if pending.due < pending.end or not pending.tries:
-                self._publish(number, pending)
+                self._publish_again(number, pending)
 
     def _sweep(self) -> None:
         """Give up what is past its deadline, publish again what is due."""
@@ -229,7 +236,7 @@ class Publisher:
                 )
             elif pending.due <= now and self._connection.up:
                 pending.patience = min(pending.patience * 2, LONGEST_PATIENCE)
-                self._publish(number, pending)
+                self._publish_again(number, pending)
         self._timer = self._loop.call_later(SWEEP, self._sweep) if self._pending else None
 
     async def _wait_for_room(self) -> None:

@@ -171,6 +171,21 @@ async def test_a_message_that_cannot_be_sent_is_refused_at_once(log: Connection)
     assert publisher.free == 1024
 
 
+async def test_what_turns_out_not_to_be_publishable_after_an_outage_holds_up_nobody(
+    nats_server: Server, log: Connection
+) -> None:
+    publisher, outcomes = Publisher(log, deadline=PATIENCE), Outcomes()
+    nats_server.kill()
+    await nats_server.wait()
+    await eventually(lambda: not log.up)
+    outcomes.post(publisher, 1, said(1, text=bytes(3 << 20)))
+    outcomes.post(publisher, 2, said(2))
+    await nats_server.start()
+    await eventually(lambda: len(outcomes.told) == 2)
+    assert isinstance(outcomes.told[1], TooLarge)
+    assert isinstance(outcomes.told[2], Stored)
+
+
 async def test_closing_tells_what_is_still_open(nats_server: Server, log: Connection) -> None:
     publisher, outcomes = Publisher(log), Outcomes()
     with frozen(nats_server):
