@@ -251,7 +251,7 @@ async def by_number(sizes: Sequence[int], rounds: int) -> None:
         await bench.stop()
         warm = await bench.start()
     rows = {name: [figures[name] for figures in found] for name in found[0]}
-    print(table(f"sidebars ({ACTIVE} active)", sizes, rows, "ms"), end="\n\n")
+    print(table(f"sidebars ({ACTIVE} active), ms", sizes, rows), end="\n\n")
     print(f"Start over {sum(sizes):,} sidebars: from the log {cold:.2f} s, from saved folds {warm:.2f} s.\n")
 
 
@@ -264,7 +264,7 @@ async def by_events(sizes: Sequence[int], rounds: int) -> None:
         found = [await costs(bench, group, f"s{size}", rounds) for size in sizes]
         await bench.stop()
     rows = {name: [figures[name] for figures in found] for name in found[0]}
-    print(table("events in one sidebar", sizes, rows, "ms"))
+    print(table("events in one sidebar, ms", sizes, rows))
 
 
 def numbers(text: str) -> list[int]:
