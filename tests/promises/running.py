@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from backchannel.home import Home
+from backchannel.jetstream.leash import leashed
 from tests.build import content
 
 WAIT = 30.0
@@ -37,9 +38,7 @@ class Platform:
 
     async def start(self, *more: str) -> Self:
         self._up = await asyncio.create_subprocess_exec(
-            BACKCHANNEL,
-            "up",
-            *("--data", str(self.data), "--port", "0", "--nats-port", "0", *more),
+            *leashed([BACKCHANNEL, "up", "--data", str(self.data), "--port", "0", "--nats-port", "0", *more]),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
