@@ -87,6 +87,10 @@ class Platform:
             os.kill(pid, signal.SIGKILL)
         return len(pids)
 
+    def kill_one(self, name: str) -> None:
+        """kill -9 of the first of them."""
+        os.kill(self.children(name)[0], signal.SIGKILL)
+
     async def kill_everything(self) -> None:
         """kill -9 of every process of the platform at once."""
         assert self._up is not None
@@ -237,6 +241,10 @@ class Raw:
         return await self.find(
             lambda frame: frame["type"] in ("result", "error") and frame["in_reply_to"] == sent["message_id"]
         )
+
+    async def result_of(self, message_id: str) -> Frame:
+        """The result of a command that was sent before, perhaps over another connection."""
+        return await self.find(lambda told: told["type"] == "result" and told["in_reply_to"] == message_id)
 
     async def until(self, kind: str) -> Frame:
         return await self.find(lambda frame: frame["type"] == kind)
