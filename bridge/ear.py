@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import pydantic_core
 
+from backchannel.delivery.acknowledgement import Ahead
 from backchannel.delivery.outbox import Bounds, Outbox
 from backchannel.protocol.frame import CloseCode
 from bridge.feed import Feed
@@ -52,6 +53,7 @@ class Ear:
         self._bounds = bounds
         self._on_end = on_end
         self._position = 0
+        self._ahead = Ahead()
         self._outbox: Outbox[Event] | None = None
         self._draining = False
         self._closed = False
@@ -63,6 +65,14 @@ class Ear:
         if self._outbox is not None and self._outbox.lowest is not None:
             return self._outbox.lowest - 1
         return self._position
+
+    def received(self, sequence: int) -> int:
+        """How far a client that acknowledges `sequence` surely has everything."""
+        return min(self.contiguous, self._ahead.surely(sequence))
+
+    def acknowledged(self, position: int) -> None:
+        """The client has everything up to there."""
+        self._ahead.forget(position)
 
     # ---- live
 
@@ -117,6 +127,7 @@ class Ear:
         room = len(self.overtaken) < MOST_OVERTAKEN and self._wire.waiting < MOST_AHEAD
         if room and not self._closed:  # else it comes in its turn
             self.overtaken.add(event.sequence)
+            self._ahead.note(event.sequence, self.contiguous)
             self._send(event.frame, 1)
 
     def catch_up(self, events: Sequence[Event], remaining: int) -> None:
@@ -168,6 +179,8 @@ class Ear:
         self._report(outbox)
         frames, count, length = [], 0, 0
         while length < self._bounds.at_once and (event := outbox.pop()) is not None:
+            if outbox.lowest is not None and outbox.lowest < event.sequence:
+                self._ahead.note(event.sequence, outbox.lowest - 1)
             frames.append(event.frame)
             length += event.size
             count += 1

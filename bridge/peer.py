@@ -178,7 +178,8 @@ class Peer:
             return
         if self.holding is None or self.ear is None or cursor.epoch != self.holding.record.standing.epoch:
             return
-        if self._acknowledged.acknowledge(cursor.sequence, self.ear.contiguous):
+        if self._acknowledged.acknowledge(cursor.sequence, self.ear.received(cursor.sequence)):
+            self.ear.acknowledged(self._acknowledged.position)
             self.holding.acknowledge(self._acknowledged.position)
 
     def stand_at(self, holding: Holding) -> None:
