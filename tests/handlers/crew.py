@@ -20,6 +20,7 @@ from backchannel.jetstream.answer import api
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.embedded import Server
+from backchannel.jetstream.leash import leashed
 from backchannel.jetstream.publish import Entry, Publisher
 from backchannel.jetstream.read import Record, describe
 from backchannel.jetstream.tail import Tail
@@ -100,7 +101,9 @@ class InProcess:
         password.chmod(0o600)
         with (self._folder / "handlers.log").open("ab") as told:
             self._child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.handlers.witness", *([self._step] if self._step else [])),
+                *leashed(
+                    [sys.executable, "-m", "tests.handlers.witness", *([self._step] if self._step else [])]
+                ),
                 cwd=ROOT,
                 env={
                     **os.environ,
