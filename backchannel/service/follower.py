@@ -64,7 +64,10 @@ class Following:
         try:
             while True:
                 delivery = await work.take()
-                await self._one(delivery)
+                try:
+                    await self._one(delivery)
+                finally:
+                    delivery.let_go()
         finally:
             await work.close()
 

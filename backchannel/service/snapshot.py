@@ -22,7 +22,7 @@ from backchannel.protocol.subject import events_stream
 
 log = structlog.get_logger()
 
-FOLD = 1
+FOLD = 2
 """To be raised whenever `evolve` makes something else of the same events: older snapshots are void then."""
 AT_ONCE = 32
 LARGEST = 1_000_000

@@ -50,7 +50,11 @@ class Timers:
         )
         try:
             while True:
-                await self._answer(await work.take())
+                delivery = await work.take()
+                try:
+                    await self._answer(delivery)
+                finally:
+                    delivery.let_go()
         finally:
             await work.close()
 

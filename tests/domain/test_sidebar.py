@@ -6,6 +6,7 @@ import pytest
 
 from backchannel.domain.sidebar import MOVES, TERMINAL
 from backchannel.errors import Conflict, Forbidden, IllegalTransition, NotFound, TooLarge
+from backchannel.protocol.catalog import write
 from backchannel.protocol.sidebar import SidebarStatus
 from tests.build import message
 from tests.domain.paper import Paper
@@ -215,3 +216,18 @@ def test_an_ended_sidebar_takes_no_children() -> None:
     paper.ask("ada", message("sidebar_archive", sidebar_id=made))
     with pytest.raises(IllegalTransition):
         paper.spawn("ada", parent_id=made)
+
+
+def test_long_findings_of_children_do_not_make_their_parent_too_large_to_merge() -> None:
+    paper = Paper()
+    parent = paper.spawn("ada")
+    for _ in range(110):
+        child = paper.spawn("ada", parent_id=parent)
+        paper.ask("ada", message("sidebar_merge", sidebar_id=child, consolidated_findings="x" * 900_000))
+    merged = paper.ask("ada", message("sidebar_merge", sidebar_id=parent, consolidated_findings="done"))
+    told = next(out.message for out in merged.events if out.message.type == "sidebar_merge")
+    assert len(write(told)) < 100_000
+    above = paper.sidebar(parent)
+    assert (
+        above is not None and above.child_results[-1]["findings_in"] == above.child_results[-1]["sidebar_id"]
+    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
+
+from pydantic_core import to_json
 
 from backchannel.domain.sidebar.state import REMEMBERED, Ending, Sidebar, Waiting, Warned
 from backchannel.protocol.identifier import PLATFORM
@@ -27,6 +30,10 @@ from backchannel.protocol.sidebar import (
 
 TESTS_KEPT = 100
 RESULTS_KEPT = 100
+REFS_KEPT = 1000
+FINDINGS_KEPT = 4096
+"""Bytes of a child's findings that its parent's state carries; longer ones are read where they were told.
+The merge of the parent passes all of its children's results on in one message."""
 WAITING_STILL = frozenset({SidebarStatus.WAITING, SidebarStatus.PAUSED})
 """What is waited for is not forgotten over a pause."""
 
@@ -168,15 +175,15 @@ def _child_ended(sidebar: Sidebar, child: str) -> Sidebar:
 
 
 def _child_merged(sidebar: Sidebar, event: SidebarMerge) -> Sidebar:
-    told = {
-        "sidebar_id": event.sidebar_id,
-        "consolidated_findings": event.consolidated_findings,
-        "success": event.success,
-    }
+    told: dict[str, Any] = {"sidebar_id": event.sidebar_id, "success": event.success}
+    if len(to_json(event.consolidated_findings)) <= FINDINGS_KEPT:
+        told["consolidated_findings"] = event.consolidated_findings
+    else:
+        told["findings_in"] = event.sidebar_id
     refs = tuple(ref for ref in event.data_refs or () if ref not in sidebar.data_refs)
     return replace(
         _child_ended(sidebar, event.sidebar_id),
         child_results=(*sidebar.child_results, told)[-RESULTS_KEPT:],
-        data_refs=(*sidebar.data_refs, *refs),
-        cross_refs=(*sidebar.cross_refs, event.sidebar_id),
+        data_refs=(*sidebar.data_refs, *refs)[-REFS_KEPT:],
+        cross_refs=(*sidebar.cross_refs, event.sidebar_id)[-REFS_KEPT:],
     )
