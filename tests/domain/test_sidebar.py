@@ -221,7 +221,7 @@ def test_an_ended_sidebar_takes_no_children() -> None:
 def test_long_findings_of_children_do_not_make_their_parent_too_large_to_merge() -> None:
     paper = Paper()
     parent = paper.spawn("ada")
-    for _ in range(110):
+    for _ in range(12):
         child = paper.spawn("ada", parent_id=parent)
         paper.ask("ada", message("sidebar_merge", sidebar_id=child, consolidated_findings="x" * 900_000))
     merged = paper.ask("ada", message("sidebar_merge", sidebar_id=parent, consolidated_findings="done"))
