@@ -162,8 +162,9 @@ def test_open_children_block_a_merge_unless_it_says_how_to_treat_them(how: str) 
         paper.ask("ada", message("sidebar_merge", sidebar_id=parent))
     assert child in refusal.value.message
     paper.ask("ada", message("sidebar_merge", sidebar_id=parent, open_children=how))
+    paper.ask("ada", message("sidebar_archive", sidebar_id=parent))
     ended = SidebarStatus.MERGED if how == "merge" else SidebarStatus.ARCHIVED
-    for made, status in ((parent, SidebarStatus.MERGED), (child, ended), (grandchild, ended)):
+    for made, status in ((parent, SidebarStatus.ARCHIVED), (child, ended), (grandchild, ended)):
         sidebar = paper.sidebar(made)
         assert sidebar is not None and sidebar.status is status
 

@@ -111,6 +111,8 @@ class Walk(RuleBasedStateMachine):
         for sidebar in every.values():
             children = {found.sidebar_id for found in every.values() if found.parent_id == sidebar.sidebar_id}
             assert {child for child, _ in sidebar.children} == children
+            if sidebar.status is SidebarStatus.MERGED:
+                assert sidebar.open_children == ()
             if sidebar.open:
                 assert set(sidebar.open_children) == {child for child in children if every[child].open}
 

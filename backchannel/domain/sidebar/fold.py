@@ -123,7 +123,7 @@ def _changed(sidebar: Sidebar, event: SidebarMessageBody, sequence: int) -> Side
             return _no_more_awaited(_child_ended(sidebar, event.sidebar_id), event.sidebar_id)
         case SidebarClosed(final_status=status):
             told = Ending(status, event.by, event.reason, event.consolidated_findings, event.success)
-            return replace(sidebar, ending=told)
+            return replace(sidebar, ending=told, children=_all_ended(sidebar))
         case SidebarArchive(archive_reason=reason):
             kept = sidebar.ending or Ending(SidebarStatus.ARCHIVED, event.by, reason)
             return replace(sidebar, ending=kept)
@@ -172,6 +172,11 @@ def _child_ended(sidebar: Sidebar, child: str) -> Sidebar:
     return replace(
         sidebar, children=tuple((known, still and known != child) for known, still in sidebar.children)
     )
+
+
+def _all_ended(sidebar: Sidebar) -> tuple[tuple[str, bool], ...]:
+    """Whatever was open below it has ended with it, or it could not have ended."""
+    return tuple((child, False) for child, _ in sidebar.children)
 
 
 def _child_merged(sidebar: Sidebar, event: SidebarMerge) -> Sidebar:
