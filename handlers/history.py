@@ -7,27 +7,25 @@ from dataclasses import asdict
 from itertools import accumulate
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.history import move_of
 from backchannel.jetstream.read import Record, page
-from backchannel.protocol.catalog import bad_message
 from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.subject import events_stream, life_of
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.lives import event_of
+from backchannel.service.params import Params, understood
 
 service = Service("history", about=__doc__)
 MOST_BYTES = 512 * 1024
 
 
-class Params(BaseModel):
+class HistoryParams(Params):
     """Which sidebar, and which stretch of its life: positions in (after, until]."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sidebar_id: Identifier
     after: str | None = None
@@ -38,10 +36,7 @@ class Params(BaseModel):
 @service.answers("history")
 async def history(inquiry: Inquiry) -> Mapping[str, Any]:
     """The moves of a sidebar, oldest first; ``next`` pages on."""
-    try:
-        asked = Params.model_validate(inquiry.params)
-    except ValidationError as error:
-        raise bad_message(error) from None
+    asked = understood(HistoryParams, inquiry.params)
     await inquiry.allowed(asked.sidebar_id, Action.READ)
     facts = await inquiry.house.log(inquiry.group)
     after = Cursor.parse(asked.after, "params.after").sequence if asked.after else 0

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import NotFound
 from backchannel.jetstream.read import page
-from backchannel.protocol.catalog import bad_message
 from backchannel.protocol.identifier import MAIN, OPERATOR, Identifier
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.sidebar import SidebarStatus
@@ -22,16 +21,11 @@ from backchannel.service.context import Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.exchanges import MOST, exchanges_of
 from backchannel.service.lives import Lives, event_of
+from backchannel.service.params import Params, understood
 from backchannel.service.shelf import Search
 from backchannel.service.show import shown, summary
 
 service = Service("query", about=__doc__)
-
-
-class Params(BaseModel):
-    """What a query may say. Fields a query does not know are an error, so that a slip of the pen shows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ContextParams(Params):
@@ -55,17 +49,6 @@ class SidebarsParams(Params):
     limit: int = Field(default=1000, ge=1, le=10_000)
 
 
-def understood(kind: type[Params], inquiry: Inquiry) -> Any:
-    """
-    Raises:
-        BadMessage: a parameter is missing, wrong or unknown.
-    """
-    try:
-        return kind.model_validate(inquiry.params)
-    except ValidationError as error:
-        raise bad_message(error) from None
-
-
 @service.answers("ping")
 async def ping(inquiry: Inquiry) -> Mapping[str, Any]:
     """Whether anybody answers at all."""
@@ -75,7 +58,7 @@ async def ping(inquiry: Inquiry) -> Mapping[str, Any]:
 @service.answers("context")
 async def context(inquiry: Inquiry) -> Mapping[str, Any]:
     """What was said in a context, a page at a time; with ``inherited`` also what it inherited, first."""
-    asked: ContextParams = understood(ContextParams, inquiry)
+    asked = understood(ContextParams, inquiry.params)
     sidebar = await inquiry.readable(asked.context_id)
     facts = await inquiry.house.log(inquiry.group)
     after = Cursor.parse(asked.after, "params.after").sequence if asked.after else 0
@@ -125,7 +108,7 @@ async def _inherited(inquiry: Inquiry, sidebar: Sidebar, limit: int) -> list[dic
 @service.answers("sidebar")
 async def sidebar(inquiry: Inquiry) -> Mapping[str, Any]:
     """One sidebar, as it is or as it was at ``until``; in outline for who may look and not read."""
-    asked: SidebarParams = understood(SidebarParams, inquiry)
+    asked = understood(SidebarParams, inquiry.params)
     enough = (Action.READ,) if asked.until else (Action.READ, Action.LOOK)
     now, granted = await inquiry.allowed(asked.sidebar_id, *enough)
     facts = await inquiry.house.log(inquiry.group)
@@ -154,7 +137,7 @@ async def _as_it_was(inquiry: Inquiry, found: Sidebar, until: int) -> Sidebar | 
 @service.answers("sidebars")
 async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
     """The sidebars the caller may look at; an operator sees all. Ordered by id, ``next`` pages on."""
-    asked: SidebarsParams = understood(SidebarsParams, inquiry)
+    asked = understood(SidebarsParams, inquiry.params)
     lives = inquiry.house.lives[inquiry.group]
     await lives.reach()
     facts = await inquiry.house.log(inquiry.group)
@@ -182,14 +165,14 @@ def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
 @service.answers("agents")
 async def agents(inquiry: Inquiry) -> Mapping[str, Any]:
     """Everyone the group's directory knows, and who of them is connected now."""
-    understood(Params, inquiry)
+    understood(Params, inquiry.params)
     return {"agents": await inquiry.house.roster(inquiry.group)}
 
 
 @service.answers("status")
 async def status(inquiry: Inquiry) -> Mapping[str, Any]:
     """How the group stands: agents, sidebars, the log."""
-    understood(Params, inquiry)
+    understood(Params, inquiry.params)
     lives = inquiry.house.lives[inquiry.group]
     await lives.reach()
     facts = await inquiry.house.log(inquiry.group)
