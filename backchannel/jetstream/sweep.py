@@ -13,11 +13,12 @@ from backchannel.jetstream.read import describe
 PAGE = 256
 
 
-async def sweep(connection: Connection, stream: str, keep_seconds: float) -> int:
+async def sweep(connection: Connection, stream: str, keep_seconds: float, *, filter: str = ">") -> int:
     """Purge what is older than `keep_seconds` and settled everywhere; how many messages that were.
 
     A consumer that has nothing left is no hindrance: its floor stays where its last own message lay. While
-    there is no consumer at all, nothing is settled.
+    there is no consumer at all, nothing is settled. `filter` names the subjects that may be swept: those that
+    somebody is sure to have a consumer for.
     """
     facts = await describe(connection, stream)
     if facts.consumers == 0:
@@ -27,7 +28,7 @@ async def sweep(connection: Connection, stream: str, keep_seconds: float) -> int
     end = min(floor, facts.last + 1 if aged is None else aged)
     if end <= facts.first:
         return 0
-    answer = await api(connection, f"STREAM.PURGE.{stream}", {"seq": end})
+    answer = await api(connection, f"STREAM.PURGE.{stream}", {"seq": end, "filter": filter})
     return int(answer.get("purged", 0))
 
 

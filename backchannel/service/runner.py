@@ -17,7 +17,7 @@ from backchannel.protocol.catalog import read_message, read_object
 from backchannel.protocol.identifier import OPERATOR
 from backchannel.protocol.lane import LANES, Lane
 from backchannel.protocol.message import Message
-from backchannel.protocol.subject import COMMANDS, Asked, asked
+from backchannel.protocol.subject import COMMANDS, Asked, asked, command_subject
 from backchannel.service.commit import STALE_TRIES, committed
 from backchannel.service.context import Context
 from backchannel.service.declare import Answerer, Service
@@ -49,15 +49,16 @@ def _kind(agent: str, claims: Mapping[str, Any]) -> str:
 
 
 class Runner:
-    """One service's commands, each lane by itself, so that no lane ever waits for a lower one.
+    """One service's commands in one group, each lane by itself, so that no lane ever waits for a lower one.
 
     Within a lane commands are taken one at a time, also when several processes run the service: what an
     agent asks first is decided first, whatever dies in between.
     """
 
-    def __init__(self, service: Service, house: House, clock: Clock = now_utc) -> None:
+    def __init__(self, service: Service, house: House, group: str, clock: Clock = now_utc) -> None:
         self._service = service
         self._house = house
+        self._group = group
         self._clock = clock
 
     async def run(self) -> None:
@@ -79,18 +80,17 @@ class Runner:
             await work.close()
 
     async def _open(self, lane: Lane) -> Work:
-        filters = [f"bc.*.cmd.{lane}.*.{kind}" for kind in sorted(self._service.answerers)]
-        return await Work.open(
-            self._house.connection, COMMANDS, f"{self._service.name}-{lane}", filters, max_ack_pending=1
-        )
+        """A consumer of this group's own: a process takes nothing of a group that it does not serve."""
+        kinds = sorted(self._service.answerers)
+        filters = [command_subject(self._group, lane, "*", kind) for kind in kinds]
+        name = f"{self._service.name}-{self._group}-{lane}"
+        return await Work.open(self._house.connection, COMMANDS, name, filters, max_ack_pending=1)
 
     async def _handle(self, delivery: Delivery) -> None:
         """Decide one command and say the final word on it. Never raises but for cancellation."""
         record = delivery.record
         found = asked(record.subject)
-        if found is None or found.group not in self._house.groups:
-            await delivery.settle()
-            return
+        assert found is not None  # the consumer's filters have this very form
         try:
             with_trace = (record.headers or {}).get("traceparent")
             await self._decide(delivery, found, with_trace)

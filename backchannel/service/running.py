@@ -59,7 +59,10 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
     runners: list[tuple[str, Work]] = [
-        (service.name, Runner(service, house).run) for service in services if service.answerers
+        (service.name, Runner(service, house, group).run)
+        for service in services
+        if service.answerers
+        for group in house.groups
     ]
     followers: list[tuple[str, Work]] = [
         (service.name, Following(service.name, follower, pattern, house, group).run)
@@ -92,6 +95,7 @@ async def _sweeping(house: House) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY)
         try:
-            await sweep(house.connection, COMMANDS, KEPT_AFTER_HANDLING)
+            for group in house.groups:
+                await sweep(house.connection, COMMANDS, KEPT_AFTER_HANDLING, filter=f"bc.{group}.cmd.>")
         except BackchannelError as error:
             log.warning("sweep_postponed", error=error.message)

@@ -246,7 +246,7 @@ class Crew:
     async def _floor(self, lane: str) -> int:
         """The position on BC_COMMANDS up to which this lane is settled; 0 before the first handlers."""
         try:
-            told = await api(self.connection, f"CONSUMER.INFO.{COMMANDS}.sidebar-{lane}")
+            told = await api(self.connection, f"CONSUMER.INFO.{COMMANDS}.sidebar-{GROUP}-{lane}")
         except NotFound:
             return 0
         return int(told["ack_floor"]["stream_seq"])

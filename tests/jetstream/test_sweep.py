@@ -6,6 +6,7 @@ import asyncio
 
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.embedded import Server
+from backchannel.jetstream.entry import MSG_ID, Entry
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import describe
 from backchannel.jetstream.sweep import sweep
@@ -84,3 +85,15 @@ async def test_a_repeated_command_is_recognised_after_a_crash(nats_server: Serve
     await work.close()
     await crash(nats_server)
     assert (await Publisher(log).store(command(1))).duplicate
+
+
+async def test_what_nobody_here_has_a_consumer_for_is_not_swept(log: Connection) -> None:
+    elsewhere = Entry("bc.blue.cmd.normal.ada.sidebar_spawn", b"{}", {MSG_ID: "ada:blue"})
+    await Publisher(log).store(elsewhere)
+    await ask(log, 2)
+    work = await Work.open(log, COMMANDS, "spawn", ["bc.main.cmd.*.*.sidebar_spawn"], max_ack_pending=10)
+    for _ in range(2):
+        await (await take(work)).settle()
+    assert await sweep(log, COMMANDS, 0, filter="bc.main.cmd.>") == 2
+    assert await held(log) == (1, 1)
+    await work.close()
