@@ -1,0 +1,85 @@
+"""Admission: what a message needs, beyond its token, to be stored at once; the same at every door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backchannel.delivery.audience import Membership
+from backchannel.errors import (
+    BadMessage,
+    Forbidden,
+    IllegalTransition,
+    NotFound,
+    Unavailable,
+    UnknownAgent,
+)
+from backchannel.protocol.catalog import AnyMessage
+from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.memory import MemoryUpdate
+from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.message import Way
+from backchannel.protocol.sidebar import SidebarMessage, SidebarMessageBody
+
+Knows = Callable[[str], bool]
+"""Whether a group's directory knows an agent."""
+
+
+def admit(agent: str, message: AnyMessage, membership: Membership, knows: Knows) -> None:
+    """Let a message in that `agent` wants stored, or say why not. Commands are decided elsewhere.
+
+    Raises:
+        NotFound: there is no such sidebar.
+        Forbidden: the agent is not in it.
+        IllegalTransition: it takes no messages any more.
+        BadMessage: the agent mentions itself.
+        UnknownAgent: it mentions somebody whom the group does not know.
+    """
+    context_id = context_of(message)
+    if context_id is not None:
+        check_context(agent, context_id, membership, writes=not isinstance(message, MentionRoute))
+    if isinstance(message, MentionRoute):
+        _check_targets(agent, message, knows)
+
+
+def require_offered(message: AnyMessage) -> None:
+    """Raises Unavailable for what nothing here answers yet."""
+    if message.way is Way.STATEFUL and not isinstance(message, SidebarMessageBody):
+        raise Unavailable(f"This platform does not offer {message.type!r} yet.", field="type")
+
+
+def context_of(message: AnyMessage) -> str | None:
+    """The context a message would be stored in or speaks of, if its sender must be in there."""
+    match message:
+        case MemoryUpdate(context_id=context_id):
+            return context_id
+        case SidebarMessage(sidebar_id=sidebar_id) | MentionRoute(sidebar_id=sidebar_id):
+            return sidebar_id
+    return None
+
+
+def check_context(agent: str, context_id: str, membership: Membership, *, writes: bool) -> None:
+    """Whether an agent may speak of a context, or write into it. Raises as `admit`."""
+    if context_id == MAIN:
+        return
+    if not membership.knows(context_id):
+        raise NotFound(f"There is no sidebar {context_id}.", field="sidebar_id")
+    if agent not in membership.members(context_id):
+        raise Forbidden(
+            f"{agent} is not a participant of the sidebar {context_id}; ask one of them to invite you.",
+            field="sidebar_id",
+        )
+    if writes and not membership.is_open(context_id):
+        raise IllegalTransition(
+            f"The sidebar {context_id} is {membership.status(context_id)} and takes no messages; fork it.",
+            field="sidebar_id",
+        )
+
+
+def _check_targets(agent: str, mention: MentionRoute, knows: Knows) -> None:
+    if agent in mention.target_agents:
+        raise BadMessage("An agent cannot mention itself; leave it out.", field="target_agents")
+    unknown = sorted({name for name in mention.target_agents if not knows(name)})
+    if unknown:
+        raise UnknownAgent(
+            f"Nobody in this group is called {', '.join(unknown)}; nobody was told.", field="target_agents"
+        )

@@ -1,0 +1,133 @@
+"""Admitting: from a message that was let in to the entries it is stored as, whichever door it came by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic_core
+
+from backchannel.errors import TooLarge, Unavailable
+from backchannel.jetstream.entry import Entry
+from backchannel.protocol.catalog import AnyMessage
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.emergency import CriticalFailure, SecurityEmergency
+from backchannel.protocol.memory import MemoryUpdate
+from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.message import Way
+from backchannel.protocol.presence import AgentPresence
+from backchannel.protocol.sidebar import SidebarMessage
+from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone, command_subject
+
+TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+MOST_STORED = 1_572_864
+"""Bytes that one stored message may have."""
+
+FILLED_BY_PLATFORM = ("cursor", "status", "old_status", "members", "by", "cause")
+"""Fields of a sidebar's message that only the platform fills."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """In whose name something is stored, and in which group: what a verified token says."""
+
+    claims: Claims
+
+    @property
+    def agent(self) -> str:
+        return self.claims.sub
+
+    @property
+    def group(self) -> str:
+        return self.claims.collaboration_group
+
+
+def entries_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> list[Entry]:
+    """What is to be stored. The payload is made once from what was read: canonical, unknown fields kept.
+
+    Raises:
+        TooLarge: it would take more bytes in the log than are allowed.
+        Unavailable: nothing here answers a message of this type yet.
+    """
+    content = content | {"sender_agent_id": sender.agent}
+    if message.way is Way.STATEFUL:
+        return [_command(sender, content, message)]
+    for name in _platforms_own(message):
+        content.pop(name, None)
+    match message:
+        case MemoryUpdate(context_id=context_id):
+            return [_event(sender, content, message, InContext(context_id, "memory"))]
+        case SidebarMessage(sidebar_id=sidebar_id):
+            return [_event(sender, content, message, InContext(sidebar_id, "talk"))]
+        case MentionRoute():
+            return _mentions(sender, content, message)
+        case AgentPresence():
+            content["agent_id"] = sender.agent
+            return [_event(sender, content, message, ToEveryone("presence"))]
+        case SecurityEmergency() | CriticalFailure():
+            content |= {"type": f"{message.type}_broadcast", "priority_lane": True}
+            return [_event(sender, content, message, ToEveryone("broadcast"))]
+    raise Unavailable(f"This platform does not offer {message.type!r} yet.", field="type")
+
+
+def _platforms_own(message: AnyMessage) -> tuple[str, ...]:
+    match message:
+        case SidebarMessage():
+            return FILLED_BY_PLATFORM
+        case AgentPresence():
+            return ("cursor", "active_sidebars")
+    return ("cursor",)
+
+
+def _mentions(sender: Sender, content: dict[str, Any], mention: MentionRoute) -> list[Entry]:
+    payload = _written(content)
+    return [
+        _entry(
+            InInbox(target, "mention").subject(sender.group, mention.lane),
+            payload,
+            _headers(sender, content, mention, f":{target}"),
+        )
+        for target in dict.fromkeys(mention.target_agents)
+    ]
+
+
+def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Destination) -> Entry:
+    subject = to.subject(sender.group, message.lane)
+    return _entry(subject, _written(content), _headers(sender, content, message))
+
+
+def _command(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
+    content.pop("cursor", None)
+    claims = sender.claims.model_dump(
+        mode="json", include={"entity_type", "human_supervisor", "sidebar_access"}, exclude_none=True
+    )
+    headers = _headers(sender, content, message)
+    headers["Bc-Claims"] = pydantic_core.to_json(claims).decode()
+    subject = command_subject(sender.group, message.lane, sender.agent, message.type)
+    return _entry(subject, _written(content), headers)
+
+
+def _entry(subject: str, payload: bytes, headers: Mapping[str, str]) -> Entry:
+    if len(payload) > MOST_STORED:  # a number may be written in many more digits than it was sent with
+        raise TooLarge(f"The message would take {len(payload)} bytes in the log; {MOST_STORED} are allowed.")
+    return Entry(subject=subject, payload=payload, headers=headers)
+
+
+def _headers(
+    sender: Sender, content: Mapping[str, Any], message: AnyMessage, suffix: str = ""
+) -> dict[str, str]:
+    headers = {
+        "Nats-Msg-Id": f"{sender.agent}:{message.message_id}{suffix}",
+        "Bc-Type": str(content["type"]),
+        "Bc-Lane": message.lane.value,
+    }
+    trace = content.get("traceparent", message.trace_id)
+    if isinstance(trace, str) and TRACE_PARENT.fullmatch(trace):
+        headers["traceparent"] = trace
+    return headers
+
+
+def _written(content: Mapping[str, Any]) -> bytes:
+    return pydantic_core.to_json(content, inf_nan_mode="null")
