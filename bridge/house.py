@@ -10,6 +10,7 @@ import structlog
 
 from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
+from backchannel.domain.settings import Settings
 from backchannel.errors import BadMessage, Forbidden, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
@@ -19,6 +20,7 @@ from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
+from backchannel.service.settings import LiveSettings
 from bridge.arrival import Arrival
 from bridge.chores import Chores, until_done
 from bridge.config import Config
@@ -76,6 +78,7 @@ class House:
         self.door = Door(self.publisher, self.directory)
         self.question = Question(reading)
         self.successors = Successors(reading, self._succeeded)
+        self._settings = LiveSettings(reading)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
         self.chores = Chores()
@@ -95,6 +98,7 @@ class House:
         storing = await Connection.open(address, name="bridge-storing", wait=None)
         reading = await Connection.open(address, name="bridge-reading", wait=None)
         house = cls(storing, reading, config, metrics, gate)
+        await until_done("the settings", house._settings.open)
         await until_done("the directory", house.directory.open)
         for group in config.groups:
             await house._open_feed(group)
@@ -111,6 +115,7 @@ class House:
         for feed in self.feeds.values():
             await feed.close()
         await self.directory.close()
+        await self._settings.close()
         await self.storing.close()
         await self.reading.close()
 
@@ -139,6 +144,10 @@ class House:
     @property
     def ready(self) -> bool:
         return len(self.feeds) == len(self.config.groups)
+
+    def settings(self) -> Settings:
+        """What is in force now."""
+        return self._settings.current
 
     def facts(self) -> dict[str, Any]:
         """For `/health`: each part as it is now."""
