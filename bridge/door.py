@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backchannel.delivery.admission import admit, context_of, require_offered
-from backchannel.errors import BackchannelError, BadMessage, Refused
+from backchannel.errors import BackchannelError, BadMessage, Conflict, Refused
 from backchannel.jetstream.publish import Entry, Publisher, Stored
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
@@ -81,7 +81,7 @@ class Door:
             self._check(caller, message)
         except BadMessage:
             raise
-        except Refused:
+        except (Refused, Conflict):
             return False
         return True
 

@@ -8,6 +8,7 @@ from backchannel.client.compose import compose
 from backchannel.client.connecting import Connecting
 from backchannel.client.inbox import Inbox
 from backchannel.client.notice import Gap, Incoming, Unknown, cursor_of
+from backchannel.client.sealing import CannotOpen, SealingKey
 from backchannel.client.sidebar import OpenedSidebar, Sidebar
 from backchannel.client.voice import Receipt
 from backchannel.protocol.frame import Accepted, DuplicateAck
@@ -38,6 +39,7 @@ __all__ = [
     "Accepted",
     "Agent",
     "AgentPresence",
+    "CannotOpen",
     "Connecting",
     "DuplicateAck",
     "Gap",
@@ -48,6 +50,7 @@ __all__ = [
     "OpenedSidebar",
     "Receipt",
     "Result",
+    "SealingKey",
     "Sidebar",
     "SidebarArchive",
     "SidebarChildSpawn",

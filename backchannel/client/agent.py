@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl as tls
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -18,12 +18,15 @@ from backchannel.client.inbox import Inbox
 from backchannel.client.mailbox import Bounds
 from backchannel.client.mailroom import Mailroom
 from backchannel.client.notice import Gap, Incoming
+from backchannel.client.seal import Seal
+from backchannel.client.sealing import SealingKey
 from backchannel.client.sidebar import OpenedSidebar, Sidebar
-from backchannel.client.voice import Voice
+from backchannel.client.voice import Receipt, Voice
 from backchannel.client.websocket import dial
 from backchannel.errors import Unavailable
 from backchannel.protocol.frame import Hello, Intake
 from backchannel.protocol.identifier import MAIN, require_identifier
+from backchannel.protocol.message import Message
 from backchannel.protocol.sidebar import SidebarJoin, SidebarPriority, SidebarSpawn
 
 Purpose = Literal["primary", "observer", "backup"]
@@ -38,9 +41,12 @@ class Agent(Voice):
     of an inbox loop.
     """
 
-    def __init__(self, name: str, connection: Connection, *, timeout: float) -> None:
+    def __init__(
+        self, name: str, connection: Connection, *, timeout: float, sealing: SealingKey | None = None
+    ) -> None:
         super().__init__(connection, timeout)
         self.name = name
+        self._seal = Seal(self, sealing)
         self._inbox: Inbox | None = None
         self._service = asyncio.create_task(connection.run(), name=f"backchannel-{name}")
 
@@ -60,6 +66,7 @@ class Agent(Voice):
         specialties: Sequence[str] = (),
         availability: Literal["available", "busy", "offline"] = "available",
         preferred_collaborators: Sequence[str] = (),
+        sealing: SealingKey | str | os.PathLike[str] | None = None,
         on_gap: Callable[[Gap], Awaitable[None] | None] | None = None,
         patience: float = 10.0,
         timeout: float = 30.0,
@@ -80,6 +87,7 @@ class Agent(Voice):
             data: the data folder of a platform, instead of the environment.
             observer: hear everything this agent hears, and say nothing.
             purpose: which of the agent's positions in the log to use; an observer has its own.
+            sealing: the key for sealed content, or the file in which it is kept (made if there is none).
             on_gap: called for every gap, beside the notice in the inbox.
             patience: seconds to go on trying for the first connection.
             timeout: seconds to wait for the answer to a request.
@@ -91,6 +99,7 @@ class Agent(Voice):
             BackchannelError: `name` is no identifier, or the data folder cannot be read.
         """
         require_identifier(name, "agent")
+        own = sealing if isinstance(sealing, SealingKey | None) else SealingKey.kept_in(sealing)
         hello = Hello(
             permission="observer" if observer else "active",
             purpose=purpose or ("observer" if observer else "primary"),
@@ -98,6 +107,7 @@ class Agent(Voice):
                 specialties=list(specialties),
                 availability=availability,
                 preferred_collaborators=list(preferred_collaborators),
+                **(own.intake if own else {}),
             ),
         )
 
@@ -105,7 +115,7 @@ class Agent(Voice):
             access = find(name, url=url, token=token, token_file=token_file, key=key, group=group, data=data)
             bounds = Bounds(letters=queue)
             connection = Connection(name, access, partial(dial, ssl=ssl), hello, bounds, GapWatch(on_gap))
-            agent = cls(name, connection, timeout=timeout)
+            agent = cls(name, connection, timeout=timeout, sealing=own)
             await agent._begun(patience)
             return agent
 
@@ -207,6 +217,19 @@ class Agent(Voice):
         """Become a participant of a sidebar. Raises Forbidden, NotFound, and what `request` raises."""
         await self.request(compose(SidebarJoin, sidebar_id=sidebar_id))
         return Sidebar(self, sidebar_id)
+
+    def unsealed(self, message: Message) -> str:
+        """The text of a message that was sealed for this agent.
+
+        Raises:
+            CannotOpen: it is not sealed for this agent's key, or was changed, moved or forged.
+            Forbidden: this agent has no sealing key, or the sender's is another than before.
+        """
+        return self._seal.opened(message)
+
+    async def send_sealed(self, text: str, fields: Mapping[str, Any]) -> Receipt:
+        """Say something in a sidebar, sealed for whoever is in it; `Sidebar.say` is the short form."""
+        return await self._seal.send(text, fields)
 
     async def context(
         self, context_id: str = MAIN, *, after: str | None = None, page: int = PAGE, **params: Any

@@ -52,22 +52,18 @@ class Sidebar(Steering):
         topic: str | None = None,
         data_refs: Sequence[str] = (),
         priority: words.SidebarPriority | str | None = None,
+        sealed: bool = False,
     ) -> Receipt:
-        """Say something to everyone in it.
+        """Say something to everyone in it; `sealed`: so that nobody but them can read it.
 
         Raises:
-            Forbidden: this agent is no participant. BackchannelError: see `Agent.send`.
+            Forbidden: this agent is no participant, or somebody's sealing key has changed.
+            Conflict: a participant has published no sealing key. BackchannelError: see `Agent.send`.
         """
-        return await self._agent.send(
-            compose(
-                words.SidebarMessage,
-                sidebar_id=self.id,
-                content=text,
-                topic=topic,
-                data_refs=list(data_refs),
-                priority=priority,
-            )
-        )
+        fields = {"sidebar_id": self.id, "topic": topic, "data_refs": list(data_refs), "priority": priority}
+        if sealed:
+            return await self._agent.send_sealed(text, fields)
+        return await self._agent.send(compose(words.SidebarMessage, content=text, **fields))
 
     async def merge(
         self,

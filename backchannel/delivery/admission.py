@@ -7,6 +7,7 @@ from collections.abc import Callable
 from backchannel.delivery.audience import Membership
 from backchannel.errors import (
     BadMessage,
+    Conflict,
     Forbidden,
     IllegalTransition,
     NotFound,
@@ -18,6 +19,7 @@ from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.message import Way
+from backchannel.protocol.sealed import FORMAT, envelope_in
 from backchannel.protocol.sidebar import SidebarMessage, SidebarMessageBody
 
 Knows = Callable[[str], bool]
@@ -31,12 +33,14 @@ def admit(agent: str, message: AnyMessage, membership: Membership, knows: Knows)
         NotFound: there is no such sidebar.
         Forbidden: the agent is not in it.
         IllegalTransition: it takes no messages any more.
-        BadMessage: the agent mentions itself.
+        BadMessage: the agent mentions itself, or says that something is sealed which is not.
+        Conflict: something is sealed for others than those who are in the sidebar now.
         UnknownAgent: it mentions somebody whom the group does not know.
     """
     context_id = context_of(message)
     if context_id is not None:
         check_context(agent, context_id, membership, writes=not isinstance(message, MentionRoute))
+        _check_readers(context_id, message, membership)
     if isinstance(message, MentionRoute):
         _check_targets(agent, message, knows)
 
@@ -72,6 +76,24 @@ def check_context(agent: str, context_id: str, membership: Membership, *, writes
         raise IllegalTransition(
             f"The sidebar {context_id} is {membership.status(context_id)} and takes no messages; fork it.",
             field="sidebar_id",
+        )
+
+
+def _check_readers(context_id: str, message: AnyMessage, membership: Membership) -> None:
+    """What is sealed is sealed for whoever is in the sidebar: nobody who left, nobody missing."""
+    match message:
+        case SidebarMessage(content=content, format=form) if form == FORMAT:
+            readers = set(envelope_in(content).readers)
+        case MemoryUpdate(exchange=exchange) if exchange.format == FORMAT:
+            readers = set(envelope_in(exchange.content).readers)
+        case _:
+            return
+    members = membership.members(context_id)
+    if context_id != MAIN and readers != members:
+        raise Conflict(
+            f"It is sealed for {', '.join(sorted(readers))}, but in the sidebar are"
+            f" {', '.join(sorted(members))}: seal it anew.",
+            field="content",
         )
 
 

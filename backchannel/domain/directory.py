@@ -15,6 +15,9 @@ BLANK: Mapping[str, Any] = {
     "first_seen": None,
 }
 
+PLATFORMS_OWN = {"agent_id", "entity_type", "human_supervisor", "registered_at", "first_seen", "noted_at"}
+"""What an agent cannot say of itself."""
+
 
 def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> dict[str, Any]:
     """The entry with what a token proves; what the agent said of itself before stays. `now` is RFC 3339."""
@@ -30,6 +33,6 @@ def entry_after_arrival(
     former: Mapping[str, Any], claims: Claims, intake: Intake | None, now: str
 ) -> dict[str, Any]:
     """The entry with what it says of itself on arrival; the same as before if nothing of that is new."""
-    said = intake.model_dump(mode="json") if intake is not None else {}
+    said = intake.model_dump(mode="json", exclude=PLATFORMS_OWN) if intake is not None else {}
     known = entry_after_token({**former, **said}, claims, now)
     return {**known, "first_seen": former.get("first_seen") or now}

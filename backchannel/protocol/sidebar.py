@@ -130,6 +130,7 @@ class SidebarMessage(SidebarMessageBody):
     topic: Identifier | None = None
     data_refs: References = []
     priority: SidebarPriority = SidebarPriority.NORMAL
+    format: ShortText | None = None
 
     example: ClassVar[dict[str, Any]] = {"sidebar_id": "logins", "content": "Three came from one address."}
 
