@@ -20,6 +20,7 @@ from backchannel import logs
 from backchannel.errors import BackchannelError
 from backchannel.home import Home
 from backchannel.jetstream.address import Address
+from backchannel.service.keeping import pepper_of
 from bridge.config import Config
 from bridge.host import Site
 from bridge.house import House
@@ -41,16 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     logs.configure(chosen.log_level)
     try:
-        config, address, key = _settings(chosen)
+        config, address, key, pepper = _settings(chosen)
         sock = _socket(chosen.fd, config)
-        _run(serve(config, address, key, sock))
+        _run(serve(config, address, key, sock, pepper))
     except BackchannelError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return EXIT_CODES.get(error.code, 1)
     return 0
 
 
-async def serve(config: Config, address: Address, key: bytes, sock: socket.socket) -> None:
+async def serve(
+    config: Config, address: Address, key: bytes, sock: socket.socket, pepper: bytes = b""
+) -> None:
     """Serve on a bound socket until told to stop. Raises BackchannelError when it cannot."""
     stopping = _signals()
     metrics, site = Metrics(), Site()
@@ -59,7 +62,7 @@ async def serve(config: Config, address: Address, key: bytes, sock: socket.socke
     gate = Gate(Keyring(key, time.time, config.groups), origins)
     port = Port(config, metrics, site, gate, Pages(config, metrics, site, gate).app())
     await port.open(sock)  # before there is anything to serve: whoever comes now is told to come again
-    house = await _unless(stopping, House.open(address, config, metrics, gate))
+    house = await _unless(stopping, House.open(address, config, metrics, gate, pepper))
     if house is None:
         await port.close("The bridge stops.", GOODBYE_SECONDS)
         return
@@ -129,7 +132,7 @@ def _settle_memory() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _settings(chosen: argparse.Namespace) -> tuple[Config, Address, bytes]:
+def _settings(chosen: argparse.Namespace) -> tuple[Config, Address, bytes, bytes]:
     """Flags, then environment, then the data folder. Raises BackchannelError."""
     settings = Home.from_environment(os.environ, chosen.data)
     runtime = settings.runtime()
@@ -140,7 +143,8 @@ def _settings(chosen: argparse.Namespace) -> tuple[Config, Address, bytes]:
         port=runtime.port if chosen.port is None else chosen.port,
     )
     user, password = settings.nats_login("platform")
-    return config, Address(runtime.nats, user, password), settings.token_key()
+    pepper = pepper_of(settings.audit_key())
+    return config, Address(runtime.nats, user, password), settings.token_key(), pepper
 
 
 def _socket(fd: int | None, config: Config) -> socket.socket:

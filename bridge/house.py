@@ -21,6 +21,7 @@ from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.service.settings import LiveSettings
+from backchannel.service.trail import Trail
 from bridge.arrival import Arrival
 from bridge.chores import Chores, until_done
 from bridge.config import Config
@@ -62,7 +63,13 @@ class House:
     """Two connections to NATS (one stores, one reads), a feed for each group, and everybody who is here."""
 
     def __init__(
-        self, storing: Connection, reading: Connection, config: Config, metrics: Metrics, gate: Gate
+        self,
+        storing: Connection,
+        reading: Connection,
+        config: Config,
+        metrics: Metrics,
+        gate: Gate,
+        pepper: bytes = b"",
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = time.time
@@ -71,6 +78,7 @@ class House:
         self.storing = storing
         self.reading = reading
         self.publisher = Publisher(storing, in_flight=ON_THEIR_WAY)
+        self.trail = Trail(storing, source="bridge", pepper=pepper)
         self.slots = Slots(self.publisher)
         self.directory = Directory(Bucket(reading, "BC_agents"))
         self.positions = Positions(Bucket(storing, "BC_sessions"))
@@ -89,7 +97,9 @@ class House:
     # ---- opening and closing
 
     @classmethod
-    async def open(cls, address: Address, config: Config, metrics: Metrics, gate: Gate) -> House:
+    async def open(
+        cls, address: Address, config: Config, metrics: Metrics, gate: Gate, pepper: bytes = b""
+    ) -> House:
         """Connect, and read what there is; however long it takes until the log can be reached.
 
         Raises:
@@ -97,7 +107,7 @@ class House:
         """
         storing = await Connection.open(address, name="bridge-storing", wait=None)
         reading = await Connection.open(address, name="bridge-reading", wait=None)
-        house = cls(storing, reading, config, metrics, gate)
+        house = cls(storing, reading, config, metrics, gate, pepper)
         await until_done("the settings", house._settings.open)
         await until_done("the directory", house.directory.open)
         for group in config.groups:
@@ -116,6 +126,7 @@ class House:
             await feed.close()
         await self.directory.close()
         await self._settings.close()
+        await self.trail.close(LAST_WORDS)
         await self.storing.close()
         await self.reading.close()
 

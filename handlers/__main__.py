@@ -19,6 +19,7 @@ from backchannel.home import Home, Settings
 from backchannel.jetstream.address import Address
 from backchannel.logs import configure
 from backchannel.service.declare import Service
+from backchannel.service.keeping import Records
 from backchannel.service.running import serve
 
 log = structlog.get_logger()
@@ -56,7 +57,8 @@ async def main(names: Sequence[str], told: Settings) -> None:
     user, password = told.nats_login("platform")
     address = Address(runtime.nats, user, password)
     services = found_services(names)
-    await serve(services, address, runtime.groups, stop, lambda: print("ready", flush=True))
+    records = Records.of(told, os.environ)
+    await serve(services, address, runtime.groups, stop, lambda: print("ready", flush=True), records)
 
 
 def start() -> int:

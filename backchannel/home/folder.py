@@ -105,6 +105,18 @@ class Home:
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
 
+    def audit_key(self) -> bytes:
+        """The 32 bytes from which the keys of the audit trail are made, made on first use."""
+        path = self.secrets / "audit.key"
+        with self._alone():
+            if not path.exists():
+                files.write(path, files.new_key(), mode=0o600)
+        return files.decode_key(files.read_secret(path), path)
+
+    def audit_folder(self) -> Path:
+        """Where copies of the audit trail are kept."""
+        return self.path / "audit"
+
     def nats_login(self, role: Role) -> tuple[str | None, str | None]:
         """User and password for a role, made on first use; a foreign server may ask for none."""
         path = self.secrets / "nats.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class Settings(Protocol):
     def runtime(self) -> Runtime: ...
     def nats_login(self, role: Role) -> tuple[str | None, str | None]: ...
     def token_key(self) -> bytes: ...
+    def audit_key(self) -> bytes: ...
+    def audit_folder(self) -> Path | None: ...
 
 
 class Environment:
@@ -90,3 +93,15 @@ class Environment:
                 "to a file with 32 random bytes in base64url."
             )
         return decode_key(read_secret(Path(path), checked=False), Path(path))
+
+    def audit_key(self) -> bytes:
+        """From the file that BACKCHANNEL_AUDIT_KEY_FILE names; without one, made from the key of tokens."""
+        path = self._env.get("BACKCHANNEL_AUDIT_KEY_FILE")
+        if path:
+            return decode_key(read_secret(Path(path), checked=False), Path(path))
+        return hmac.digest(self.token_key(), b"backchannel audit trail", "sha256")
+
+    def audit_folder(self) -> Path | None:
+        """Where copies of the audit trail are kept: BACKCHANNEL_AUDIT_FOLDER, or nowhere."""
+        folder = self._env.get("BACKCHANNEL_AUDIT_FOLDER")
+        return Path(folder) if folder else None

@@ -51,7 +51,7 @@ class Batches:
         end, retried = clock() + self._deadline, False
         patience = clock() + IN_FLIGHT_WAIT
         while True:
-            outcome = await self._attempt(entries, max(min(ANSWER, end - clock()), 0.1))
+            outcome = await attempt(self._connection, entries, max(min(ANSWER, end - clock()), 0.1))
             match outcome:
                 case Stored():
                     return outcome
@@ -68,23 +68,6 @@ class Batches:
             retried = True
             await asyncio.sleep(PAUSE)
 
-    async def _attempt(self, entries: Sequence[Entry], wait: float) -> Stored | int | BackchannelError:
-        """One try, under a batch id of its own: where it lies, JetStream's error number, or the fault."""
-        batch = secrets.token_hex(12)
-        try:
-            await self._connection.wait_up(wait)
-            for place, entry in enumerate(entries[:-1], start=1):
-                head = write_head({**entry.headers, **_part(batch, place)})
-                self._connection.emit(entry.subject, entry.payload, head)
-            final = entries[-1]
-            headers = {**final.headers, **_part(batch, len(entries)), "Nats-Batch-Commit": "1"}
-            reply = await self._connection.request(
-                final.subject, final.payload, headers=headers, timeout=wait
-            )
-            return _outcome(pydantic_core.from_json(reply.payload))
-        except BackchannelError as error:
-            return error
-
     async def _found(self, entries: Sequence[Entry], duplicate: bool) -> Stored | None:
         """Where the last entry lies, if it is stored already; else any other that is."""
         for entry in reversed(entries):
@@ -96,6 +79,26 @@ class Batches:
         return None
 
 
+async def attempt(
+    connection: Connection, entries: Sequence[Entry], wait: float
+) -> Stored | int | BackchannelError:
+    """One try to store one entry, or several all or none: where the last lies, a number, or the fault."""
+    *before, final = entries
+    batch = secrets.token_hex(12)
+    part = {**_part(batch, len(entries)), "Nats-Batch-Commit": "1"} if before else {}
+    try:
+        await connection.wait_up(wait)
+        for place, entry in enumerate(before, start=1):
+            head = write_head({**entry.headers, **_part(batch, place)})
+            connection.emit(entry.subject, entry.payload, head)
+        reply = await connection.request(
+            final.subject, final.payload, headers={**final.headers, **part}, timeout=wait
+        )
+        return _outcome(pydantic_core.from_json(reply.payload))
+    except BackchannelError as error:
+        return error
+
+
 def _part(batch: str, place: int) -> dict[str, str]:
     return {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(place)}
 
@@ -104,8 +107,8 @@ def _outcome(answer: dict[str, Any]) -> Stored | int | BackchannelError:
     error = answer.get("error")
     if error is None:
         if "seq" not in answer:
-            return Internal("JetStream gave an answer to a batch that is none.")
-        return Stored(int(answer["seq"]), False, str(answer["stream"]))
+            return Internal("JetStream gave an answer to a publish that is none.")
+        return Stored(int(answer["seq"]), bool(answer.get("duplicate")), str(answer["stream"]))
     number = number_of(error)
     known = number in (*AGAIN, APPLIED, STALE, IN_FLIGHT)
     return number if known else failed(error)

@@ -16,8 +16,10 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import StreamFacts, describe, following
 from backchannel.protocol.subject import events_stream, life_of
+from backchannel.service.keeping import NOWHERE, Records
 from backchannel.service.lives import Lives, event_of
 from backchannel.service.settings import LiveSettings
+from backchannel.service.trail import Trail
 
 LIFE_AT_ONCE = 256
 
@@ -25,8 +27,10 @@ LIFE_AT_ONCE = 256
 class House:
     """Connections and views shared by all services of this process."""
 
-    def __init__(self, connection: Connection, groups: Sequence[str]) -> None:
+    def __init__(self, connection: Connection, groups: Sequence[str], records: Records = NOWHERE) -> None:
         self.connection = connection
+        self.records = records
+        self.trail = Trail(connection, source="handlers", pepper=records.pepper)
         self.groups = tuple(groups)
         self.publisher = Publisher(connection)
         self.agents = Bucket(connection, "BC_agents")
@@ -42,6 +46,7 @@ class House:
     async def close(self) -> None:
         await asyncio.gather(*(lives.stop() for lives in self.lives.values()))
         await self._settings.close()
+        await self.trail.close()
 
     def settings(self) -> Settings:
         """What is in force now."""

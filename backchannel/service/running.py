@@ -17,6 +17,7 @@ from backchannel.service.declare import Service
 from backchannel.service.follower import Following
 from backchannel.service.house import House
 from backchannel.service.inquire import Inquiries
+from backchannel.service.keeping import NOWHERE, Records
 from backchannel.service.runner import Runner
 from backchannel.service.timers import Timers
 
@@ -34,10 +35,11 @@ async def serve(
     groups: Sequence[str],
     stop: asyncio.Event,
     ready: Callable[[], None],
+    records: Records = NOWHERE,
 ) -> None:
     """Run the services until ``stop`` is set; call ``ready`` once all run. What fails is started again."""
     connection = await Connection.open(address, name="handlers", wait=None)
-    house = House(connection, groups)
+    house = House(connection, groups, records)
     try:
         await house.open()
         inquiries = Inquiries(services, house)
