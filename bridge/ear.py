@@ -20,6 +20,10 @@ MOST_AHEAD = 4 << 20
 """Bytes waiting at which even what is urgent no longer overtakes a catch-up."""
 
 FAULT = 1011
+CALM = 32 << 10
+"""Bytes waiting up to which history that was asked for is added; what happens now must not wait for it."""
+
+CALM_LOOK = 0.02
 
 
 class Ear:
@@ -57,7 +61,7 @@ class Ear:
         self._outbox: Outbox[Event] | None = None
         self._draining = False
         self._closed = False
-        self._writable: asyncio.Future[None] | None = None
+        self._writable: set[asyncio.Future[None]] = set()
 
     @property
     def contiguous(self) -> int:
@@ -108,8 +112,7 @@ class Ear:
     def writable(self) -> None:
         """The line is free again."""
         self._drain()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        self._tell_waiting()
 
     def close(self) -> None:
         """The connection has gone."""
@@ -117,8 +120,7 @@ class Ear:
         if self._outbox is not None:
             self._metrics.outbox.dec(len(self._outbox))
             self._outbox = None
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        self._tell_waiting()
 
     # ---- catching up
 
@@ -137,6 +139,10 @@ class Ear:
         joined = b",".join([event.body for event in events])
         self._wire.send(b'{"type":"catch_up","events":[%s],"remaining":%d}' % (joined, remaining))
 
+    def give(self, body: bytes) -> None:
+        """A frame of history that was asked for: it counts for no position."""
+        self._wire.send(body)
+
     def caught_up(self, position: int) -> None:
         self._position = max(self._position, position)
 
@@ -152,10 +158,44 @@ class Ear:
         """
         await asyncio.sleep(0)
         while self._wire.paused and not self._closed:
-            self._writable = asyncio.get_running_loop().create_future()
-            await self._writable
+            await self._until_writable()
+        self._require_here()
+
+    async def calm(self) -> None:
+        """Wait until next to nothing waits here. Raises ConnectionError as `drained`."""
+        await self.drained()
+        while not self._closed and (self._outbox is not None or self._wire.waiting > CALM):
+            await self._a_moment()
+        self._require_here()
+
+    async def _a_moment(self) -> None:
+        await asyncio.sleep(CALM_LOOK)
+
+    async def _until_writable(self) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        self._writable.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._writable.discard(waiting)
+
+    def _tell_waiting(self) -> None:
+        for waiting in self._writable:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _require_here(self) -> None:
         if self._closed or self._wire.closing:
             raise ConnectionError("The connection has gone.")
+
+    # ---- continuity
+
+    def position(self) -> None:
+        """Say how far this connection has got; a congested one is told when it has been given more."""
+        if self._outbox is None and not self._wire.paused and not self._closed:
+            cursor = self._feed.cursor_at(self.contiguous).encode()
+            said = b'{"type":"position","cursor":"%s","delivered":%d}' % (cursor, self.delivered)
+            self._wire.send(said)
 
     # ---- congested
 
@@ -204,6 +244,7 @@ class Ear:
             "to": self._feed.cursor_at(missed.last),
             "dropped": missed.count,
             "by_lane": missed.by_lane,
+            "spans": {lane: list(map(self._feed.cursor_at, span)) for lane, span in missed.spans.items()},
         }
         self._wire.send(pydantic_core.to_json(said))
 

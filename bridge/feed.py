@@ -15,7 +15,7 @@ from backchannel.delivery.audience import Life, Membership, life
 from backchannel.delivery.cursor import Cursor, Extent
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.read import Page, Record, StreamFacts, describe, last, page
+from backchannel.jetstream.read import Page, Record, StreamFacts, describe, first_since, last, page
 from backchannel.jetstream.tail import Tail
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
@@ -171,6 +171,11 @@ class Feed:
         if found is not None and found.sequence > self.position and self._tail is not None:
             await self._tail.reached(found.sequence, 5.0)
 
+    async def since(self, moment: datetime) -> int:
+        """The position of the first record stored then or later; behind the end if there is none."""
+        found = await first_since(self.connection, self.stream, moment)
+        return found.sequence if found is not None else self.extent.last + 1
+
     async def page(self, after: int, wanted: str, until: int) -> Page:
         """What the log holds in `(after, until]` on the subjects `wanted`. Raises Unavailable."""
         return await page(
@@ -287,11 +292,12 @@ def _depth(facts: StreamFacts) -> int:
 
 
 def _is_message(payload: bytes) -> bool:
-    """Whether a client could read it: compact JSON, an object with a type. Anybody may have written there."""
+    """Whether a client could read it: compact JSON with a type and an id. Anybody may have written there."""
     if payload[:1] != b"{" or payload[-1:] != b"}":
         return False
     try:
-        return isinstance(read_object(payload).get("type"), str)
+        found = read_object(payload)
+        return isinstance(found.get("type"), str) and isinstance(found.get("message_id"), str)
     except BackchannelError:
         return False
 

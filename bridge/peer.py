@@ -16,18 +16,21 @@ from backchannel.delivery.effect import (
     Ask,
     Authenticate,
     Begin,
+    Dump,
     Effect,
     Keep,
     Part,
     Renewal,
     Say,
 )
+from backchannel.delivery.infodump import Wanted
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.session import Session, State
-from backchannel.errors import BackchannelError
+from backchannel.errors import BackchannelError, QueueFull
 from backchannel.protocol.frame import CloseCode
 from bridge.ear import Ear
 from bridge.feed import Feed
+from bridge.infodump import Infodump
 from bridge.positions import Holding
 from bridge.voice import Voice
 from bridge.wire import Wire
@@ -54,6 +57,7 @@ class Peer:
         self.lease: str | None = None
         self.voice = Voice(wire, house, self)
         self._acknowledged = Acknowledgement()
+        self._dumping = False
         self._pongs: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -79,6 +83,10 @@ class Peer:
         if self.ear is not None:
             self.ear.writable()
         self.voice.read_on()
+
+    def beat(self) -> None:
+        if self.session.state is State.HERE and self.ear is not None:
+            self.ear.position()
 
     def ponged(self, seconds: float) -> None:
         waiting, self._pongs = self._pongs, []
@@ -137,6 +145,8 @@ class Peer:
                 self._authenticate(effect)
             case Renewal():
                 self._renew(effect)
+            case Dump(wanted, in_reply_to):
+                self.dump(wanted, in_reply_to)
 
     def say(self, frame: Mapping[str, Any]) -> None:
         """Send a frame of the connection itself."""
@@ -163,6 +173,25 @@ class Peer:
         self.perform(self.session.renewed(claims, wanted.in_reply_to, now))
         if self.ear is not None and self.session.claims is claims:
             self.ear.grant(claims.sidebar_access)
+
+    def dump(self, wanted: Wanted, in_reply_to: str) -> None:
+        """Give a page of the history; one at a time."""
+        if self.feed is None or self.ear is None:
+            return
+        if self._dumping:
+            error = QueueFull("One infodump at a time; wait for its last page.", retry_after=1.0)
+            self.refuse(error, in_reply_to)
+            return
+        self._dumping = True
+        self.run(self._dump(Infodump(self.feed, self.ear, wanted, in_reply_to, self.house.readers)))
+
+    async def _dump(self, infodump: Infodump) -> None:
+        try:
+            await infodump.run(self.say)
+        except BackchannelError as error:
+            self.refuse(error, infodump.in_reply_to)
+        finally:
+            self._dumping = False
 
     def refuse(self, error: BackchannelError, in_reply_to: str | None) -> None:
         if not self.gone:

@@ -26,6 +26,9 @@ class Peer(Protocol):
     def writable(self) -> None:
         """The congestion is over."""
 
+    def beat(self) -> None:
+        """It is this connection's turn in the heartbeat; a ping is on its way."""
+
     def ponged(self, seconds: float) -> None:
         """The latest ping was answered after so many seconds."""
 
@@ -40,6 +43,7 @@ class Nobody:
 
     def received(self, body: bytes) -> None: ...
     def writable(self) -> None: ...
+    def beat(self) -> None: ...
     def ponged(self, seconds: float) -> None: ...
     def lost(self, code: int) -> None: ...
 

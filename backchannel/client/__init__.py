@@ -6,6 +6,8 @@ from backchannel.client.agent import Agent
 from backchannel.client.ask import ask_once
 from backchannel.client.compose import compose
 from backchannel.client.connecting import Connecting
+from backchannel.client.continuity import Continuity
+from backchannel.client.history import History
 from backchannel.client.inbox import Inbox
 from backchannel.client.notice import Gap, Incoming, Unknown, cursor_of
 from backchannel.client.sealing import CannotOpen, SealingKey
@@ -41,8 +43,10 @@ __all__ = [
     "AgentPresence",
     "CannotOpen",
     "Connecting",
+    "Continuity",
     "DuplicateAck",
     "Gap",
+    "History",
     "Inbox",
     "Incoming",
     "MemoryUpdate",

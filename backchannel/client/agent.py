@@ -18,10 +18,11 @@ from backchannel.client.inbox import Inbox
 from backchannel.client.mailbox import Bounds
 from backchannel.client.mailroom import Mailroom
 from backchannel.client.notice import Gap, Incoming
+from backchannel.client.recall import Recall
 from backchannel.client.seal import Seal
 from backchannel.client.sealing import SealingKey
 from backchannel.client.sidebar import OpenedSidebar, Sidebar
-from backchannel.client.voice import Receipt, Voice
+from backchannel.client.voice import Receipt
 from backchannel.client.websocket import dial
 from backchannel.errors import Unavailable
 from backchannel.protocol.frame import Hello, Intake
@@ -34,7 +35,7 @@ PAGE = 100
 CLOSE_WITHIN = 5.0
 
 
-class Agent(Voice):
+class Agent(Recall):
     """An agent on the platform. Made by `connect`.
 
     It reconnects by itself and resumes where it was. Every method may be called at any time, also in the body
@@ -68,6 +69,7 @@ class Agent(Voice):
         preferred_collaborators: Sequence[str] = (),
         sealing: SealingKey | str | os.PathLike[str] | None = None,
         on_gap: Callable[[Gap], Awaitable[None] | None] | None = None,
+        gaps: Literal["inbox", "notice"] = "inbox",
         patience: float = 10.0,
         timeout: float = 30.0,
         queue: int = 1000,
@@ -89,6 +91,8 @@ class Agent(Voice):
             purpose: which of the agent's positions in the log to use; an observer has its own.
             sealing: the key for sealed content, or the file in which it is kept (made if there is none).
             on_gap: called for every gap, beside the notice in the inbox.
+            gaps: what the bridge leaves out because this agent reads too slowly comes to the inbox by
+                itself once it has caught up; or there is only a notice, and `fetch` gets it.
             patience: seconds to go on trying for the first connection.
             timeout: seconds to wait for the answer to a request.
             queue: events that may wait for the inbox loop before the SDK stops reading.
@@ -114,7 +118,15 @@ class Agent(Voice):
         async def begin() -> Agent:
             access = find(name, url=url, token=token, token_file=token_file, key=key, group=group, data=data)
             bounds = Bounds(letters=queue)
-            connection = Connection(name, access, partial(dial, ssl=ssl), hello, bounds, GapWatch(on_gap))
+            connection = Connection(
+                name,
+                access,
+                partial(dial, ssl=ssl),
+                hello,
+                bounds,
+                GapWatch(on_gap),
+                notices=gaps == "notice",
+            )
             agent = cls(name, connection, timeout=timeout, sealing=own)
             await agent._begun(patience)
             return agent

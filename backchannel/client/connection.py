@@ -39,6 +39,7 @@ class Connection:
         hello: what to say on arrival; `resume` is filled in.
         bounds: how many events may wait for the user before reading stops.
         on_gap: told of every gap; must return at once.
+        notices: whether the user is told what was left out for slowness, instead of being given it later.
 
     Attributes:
         opened: the first welcome, or why there will be none.
@@ -53,6 +54,8 @@ class Connection:
         hello: Hello,
         bounds: Bounds,
         on_gap: Callable[[Gap], None],
+        *,
+        notices: bool = False,
     ) -> None:
         self.requests = Requests(self._carry, lambda: self.mailroom.nudge())
         self.mailroom = Mailroom(name, bounds, self.requests, lambda: self._starved.set())
@@ -63,7 +66,10 @@ class Connection:
         self._access = access
         self._dial = dial
         self._hello = hello
-        self._session = Session(self.mailroom, self.requests, on_gap)
+        self._session = Session(self.mailroom, self.requests, on_gap, notices=notices)
+        self.continuity = self._session.continuity
+        self.histories = self._session.histories
+        self.gaps = self._session.gaps
         self._backoff = Backoff(random.random)
         self._opened: Link | None = None
         self._link: Link | None = None
@@ -155,7 +161,8 @@ class Connection:
         if self._session.token is None and arrivals.position is None:
             return self._hello
         # A position is named only where nothing can have been overtaken; elsewhere the bridge knows better.
-        resume = Resume(session=self._session.token, cursor=arrivals.certain)
+        cursor = self.continuity.resume_from(arrivals.position) or arrivals.certain
+        resume = Resume(session=self._session.token, cursor=cursor)
         return self._hello.model_copy(update={"resume": resume})
 
     def _arrived(self, link: Link, welcome: Welcome) -> None:
@@ -251,6 +258,7 @@ class Connection:
         self.error = self.error or error
         gone = self.error or Unavailable("This agent has left; connect again to send.")
         self.requests.end(gone)
+        self.histories.lost()
         self.mailroom.close(self.error)
         if not self.opened.done():
             self.opened.set_exception(gone)

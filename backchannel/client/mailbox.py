@@ -85,8 +85,8 @@ class Mailbox:
         self._news.set()
 
     def gap(self, gap: Gap) -> None:
-        """Always taken in; of several in a row the last one stays."""
-        if self._letters and isinstance(self._letters[-1].content, Gap):
+        """Always taken in; of several in a row that cannot be fetched the last one stays."""
+        if self._letters and isinstance(before := self._letters[-1].content, Gap) and not before.spans:
             self._letters.pop()
         self.put(Letter(gap))
 

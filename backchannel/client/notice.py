@@ -17,9 +17,10 @@ _log = logging.getLogger("backchannel.client")
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Events between two positions did not reach this agent and will not; read again what you need.
+    """Events between two positions did not reach this agent; read again what you need, `Agent.fetch` does.
 
-    `start` and `to` are cursors (None: unknown), `dropped` counts what is missing if that is known.
+    `start` and `to` are cursors (None: unknown), `dropped` counts what is missing if that is known. `spans`
+    says of each lane from where to where that was, if it was left out because this agent read too slowly.
     """
 
     reason: str
@@ -27,6 +28,7 @@ class Gap:
     to: str | None = None
     dropped: int | None = None
     by_lane: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Unknown(Message):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from backchannel.client.closing import Closed
+from backchannel.client.continuity import Continuity
+from backchannel.client.history import Histories
 from backchannel.client.link import Link, LinkLost
 from backchannel.client.mailroom import Mailroom
 from backchannel.client.notice import Gap
 from backchannel.client.requests import Requests
 from backchannel.errors import BackchannelError, BadFrame, Forbidden
+from backchannel.protocol import frame as frames
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.frame import ErrorFrame, Frame, Goodbye, Hello, Welcome
 
 WELCOME_WITHIN = 15.0
+GAPS_KEPT = 64
 _ABNORMAL = 1006
 _log = logging.getLogger("backchannel.client")
 F = TypeVar("F", bound=Frame)
@@ -31,13 +36,28 @@ class Session:
         token: what the next resume shows; None when there is none or it is spent.
         acknowledged: how often the position had moved when it was last acknowledged on this link.
         expiring: set when the token is about to expire.
+        gaps: the latest of what was left out because this agent read too slowly.
+
+    Args:
+        notices: whether the user is told of what was left out, instead of being given it later.
     """
 
-    def __init__(self, mailroom: Mailroom, requests: Requests, on_gap: Callable[[Gap], None]) -> None:
+    def __init__(
+        self,
+        mailroom: Mailroom,
+        requests: Requests,
+        on_gap: Callable[[Gap], None],
+        *,
+        notices: bool = False,
+    ) -> None:
         self.token: str | None = None
         self.welcome: Welcome | None = None
         self.acknowledged = 0
         self.expiring = asyncio.Event()
+        self.continuity = Continuity()
+        self.histories = Histories()
+        self.gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
+        self._notices = notices
         self._mailroom = mailroom
         self._requests = requests
         self._on_gap = on_gap
@@ -53,6 +73,7 @@ class Session:
         """
         self._goodbye = self._error = None
         self.acknowledged = 0
+        self.histories.lost()
         await link.send(hello.model_dump_json(exclude_none=True))
         try:
             async with asyncio.timeout(WELCOME_WITHIN):
@@ -70,7 +91,10 @@ class Session:
         """Take one frame. Raises LinkLost."""
         raw = await link.receive()
         frame = _read(raw)
+        self.continuity.count(frame)
         match frame:
+            case {"type": "catch_up", "infodump": str() as message_id, "events": list()}:
+                self.histories.took(message_id, frame)
             case {"type": "catch_up" | "batch", "events": list() as events}:
                 for event in events:
                     self._event(event, len(raw) // len(events))
@@ -88,6 +112,7 @@ class Session:
     def _welcomed(self, welcome: Welcome) -> None:
         returning = self.welcome is not None
         self.welcome, self.token = welcome, welcome.session
+        self.continuity.begin(welcome.cursor)
         if welcome.outcome == "gap" or (returning and welcome.outcome == "live_only"):
             reason = welcome.resume_failure or "The platform does not know any more where this agent stood."
             gap = Gap(reason, start=self._mailroom.arrivals.position, to=welcome.cursor)
@@ -117,8 +142,25 @@ class Session:
                 self.token = token
             case {"type": "session_expiring"}:
                 self.expiring.set()
-            case {"type": "gap", "from": str() as start}:
-                self._mailroom.skipped(start)
+            case {"type": "gap"}:
+                self._left_out(_typed(frames.Gap, frame))
+            case {"type": "position"}:
+                self._compare(_typed(frames.Position, frame))
+
+    def _left_out(self, told: frames.Gap) -> None:
+        reason = "This agent read too slowly; the log has what was left out."
+        gap = Gap(reason, told.start, told.to, told.dropped, told.by_lane, told.spans)
+        self.gaps.append(gap)
+        if not self._notices:
+            self._mailroom.skipped(told.start)
+            return
+        self._mailroom.inbox.gap(gap)
+        self._on_gap(gap)
+
+    def _compare(self, told: frames.Position) -> None:
+        """Raises LinkLost if something that was sent has not come, or has come twice."""
+        if not self.continuity.agrees(told.cursor, told.delivered):
+            raise LinkLost(Closed(_ABNORMAL, "the counts of what was delivered differ"))
 
     def _refused(self, error: ErrorFrame) -> None:
         if error.in_reply_to is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backchannel.delivery.infodump import Wanted
 from backchannel.protocol.attention import Query
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.frame import Hello
@@ -72,4 +73,12 @@ class Renewal:
     in_reply_to: str
 
 
-Effect = Say | Part | Authenticate | Begin | Keep | Ask | Acknowledge | Renewal
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """Tell what this part of the history costs, and give a page of it."""
+
+    wanted: Wanted
+    in_reply_to: str
+
+
+Effect = Say | Dump | Part | Authenticate | Begin | Keep | Ask | Acknowledge | Renewal

@@ -40,11 +40,16 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Events that were left out: the first and the last position among them, and how many by lane."""
+    """Events that were left out: the first and the last position among them, and how many by lane.
+
+    `spans` is the first and the last of each lane. Between those nothing of that lane was sent: the oldest
+    of a lane leaves, and nothing is taken for sending between two reports.
+    """
 
     first: int
     last: int
     by_lane: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -54,7 +59,7 @@ class LeftOut:
 class Outbox(Generic[W]):
     """A queue for each lane. When it is full the oldest of the lowest lane leaves; the top lanes never do."""
 
-    __slots__ = ("_bounds", "_dropped", "_first", "_lanes", "_last", "_length", "_waiting")
+    __slots__ = ("_bounds", "_dropped", "_lanes", "_length", "_spans", "_waiting")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -62,7 +67,7 @@ class Outbox(Generic[W]):
         self._waiting = 0
         self._length = 0
         self._dropped = [0] * len(LANES)
-        self._first = self._last = 0
+        self._spans: dict[int, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return self._waiting
@@ -81,8 +86,7 @@ class Outbox(Generic[W]):
     def lowest(self) -> int | None:
         """The first position that waits, or was left out and not yet reported."""
         waiting = [lane[0].sequence for lane in self._lanes if lane]
-        if any(self._dropped):
-            waiting.append(self._first)
+        waiting.extend(first for first, _ in self._spans.values())
         return min(waiting, default=None)
 
     def push(self, item: W) -> None:
@@ -102,12 +106,16 @@ class Outbox(Generic[W]):
 
     def left_out(self) -> LeftOut | None:
         """What was left out since this was last asked."""
-        if not any(self._dropped):
+        spans, self._spans = self._spans, {}
+        if not spans:
             return None
         by_lane = {LANES[rank].value: count for rank, count in enumerate(self._dropped) if count}
-        report = LeftOut(self._first, self._last, by_lane)
         self._dropped = [0] * len(LANES)
-        return report
+        first = min(first for first, _ in spans.values())
+        last = max(last for _, last in spans.values())
+        return LeftOut(
+            first, last, by_lane, {LANES[rank].value: span for rank, span in sorted(spans.items())}
+        )
 
     @property
     def _full(self) -> bool:
@@ -121,9 +129,8 @@ class Outbox(Generic[W]):
         return False
 
     def _note(self, sequence: int, rank: int) -> None:
-        first_one = not any(self._dropped)
-        self._first = sequence if first_one else min(self._first, sequence)
-        self._last = sequence if first_one else max(self._last, sequence)
+        first, _ = self._spans.get(rank, (sequence, sequence))
+        self._spans[rank] = (first, sequence)  # a lane's positions rise
         self._dropped[rank] += 1
 
     def _taken(self, item: W) -> W:

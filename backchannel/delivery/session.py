@@ -14,12 +14,14 @@ from backchannel.delivery.effect import (
     Ask,
     Authenticate,
     Begin,
+    Dump,
     Effect,
     Keep,
     Part,
     Renewal,
     Say,
 )
+from backchannel.delivery.infodump import wanted
 from backchannel.delivery.pace import TokenBucket
 from backchannel.delivery.permit import Permission, check
 from backchannel.errors import (
@@ -31,7 +33,7 @@ from backchannel.errors import (
     TooLarge,
     Unavailable,
 )
-from backchannel.protocol.attention import Query, Renew, SubscriptionUpdate
+from backchannel.protocol.attention import Infodump, Query, Renew, SubscriptionUpdate
 from backchannel.protocol.catalog import bad_message, read_message, read_object
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Ack, CloseCode, Hello, Subscription
@@ -229,6 +231,8 @@ class Session:
                 return [Renewal(token, in_reply_to)]
             case SubscriptionUpdate():
                 return self._subscribe(message, in_reply_to)
+            case Infodump():
+                return self._dump(message, in_reply_to)
         if message.way is Way.CONNECTION:
             raise _not_offered(message)
         return [Keep(content, message)]
@@ -238,6 +242,19 @@ class Session:
             mode=wanted.mode, focus=wanted.focus, peripheral_awareness=wanted.peripheral_awareness
         )
         return [Say(success(in_reply_to, mode=wanted.mode))]
+
+    def _dump(self, asked: Infodump, in_reply_to: str) -> list[Effect]:
+        """A part of the history, or, if no part is named, everything from now on."""
+        part = wanted(asked)
+        if part is not None:
+            return [Dump(part, in_reply_to)]
+        everything = SubscriptionUpdate(
+            message_id=asked.message_id,
+            timestamp=asked.timestamp,
+            mode="everything",
+            focus=self.subscription.focus,
+        )
+        return self._subscribe(everything, in_reply_to)
 
     def _await_hello(self, now: float) -> list[Effect]:
         patience = self.limits.hello_token_seconds if self.claims is None else self.limits.hello_seconds

@@ -23,6 +23,7 @@ __all__ = [
     "epoch_of",
     "facts_of",
     "find_id",
+    "first_since",
     "following",
     "last",
     "moment_of",
@@ -87,6 +88,14 @@ async def last(connection: Connection, stream: str, subject_filter: str) -> Reco
 async def read_one(connection: Connection, stream: str, sequence: int) -> Record | None:
     """The record at a position, as the leader has it; None if it was taken out or is not there yet."""
     return await _one(connection, stream, {"seq": sequence})
+
+
+async def first_since(
+    connection: Connection, stream: str, moment: datetime, subject_filter: str = ">"
+) -> Record | None:
+    """The first record stored at a moment or later, as the leader has it; None if there is none yet."""
+    since = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return await _one(connection, stream, {"start_time": since, "next_by_subj": subject_filter})
 
 
 async def following(

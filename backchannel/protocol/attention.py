@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from backchannel.protocol.identifier import Identifier
+from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import Message, ShortText, Text, Way
 
 
@@ -35,13 +36,21 @@ class SubscriptionUpdate(Message):
 
 
 class Infodump(Message):
-    """Ask for everything: since a time, up to a time, matching a pattern, or from now on."""
+    """Ask for everything: since a time, up to a time, matching a pattern, or from now on.
+
+    ``since`` and ``until`` are times or cursors, both included; ``pattern`` is a part of the text, in any
+    case, with ``*`` and ``?`` for what may be anything. ``spans`` is what a ``gap`` said: of each lane only
+    that stretch. ``after`` goes on behind an earlier page of at most ``limit`` events; 0 asks for the cost.
+    """
 
     way: ClassVar[Way] = Way.CONNECTION
     type: Literal["infodump"] = "infodump"
     since: ShortText | None = None
     until: ShortText | None = None
     pattern: ShortText | None = None
+    spans: dict[Lane, tuple[ShortText, ShortText]] | None = None
+    after: ShortText | None = None
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 1000
 
     example: ClassVar[dict[str, Any]] = {"since": "2026-01-31T12:00:00Z"}
 

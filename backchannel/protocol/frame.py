@@ -142,11 +142,17 @@ class ErrorFrame(Frame):
 
 
 class CatchUp(Frame):
-    """Events that happened before now, in order; ``remaining`` are still to come."""
+    """Events that happened before now, in order; ``remaining`` are still to come.
+
+    With ``infodump`` they are history that was asked for by that message: they count for no position and are
+    in no ``delivered``. The last frame of a page has ``next``: the cursor to ask for more with, or null.
+    """
 
     type: Literal["catch_up"] = "catch_up"
     events: list[dict[str, Any]]
     remaining: int
+    infodump: str | None = None
+    next: str | None = None
 
 
 class Live(Frame):
@@ -163,17 +169,27 @@ class Batch(Frame):
 
 
 class Gap(Frame):
-    """Events were left out of the live queue; they can be fetched from the log."""
+    """Events were left out of the live queue; they can be fetched from the log.
+
+    ``spans`` says of each lane from where to where everything for this connection was left out: an
+    ``infodump`` with ``since`` = ``from``, ``until`` = ``to`` and the same ``spans`` brings exactly that.
+    """
 
     type: Literal["gap"] = "gap"
     start: str = Field(alias="from")
     to: str
     dropped: int
     by_lane: dict[str, int] = {}
+    spans: dict[str, tuple[str, str]] = {}
 
 
 class Position(Frame):
-    """How far this connection has got, so that a client can check that it missed nothing."""
+    """How far this connection has got, so that a client can check that it missed nothing.
+
+    ``delivered`` counts the events sent on this connection before this frame: one for each event by itself,
+    each in a ``catch_up`` without ``infodump`` or in a ``batch``, and ``count`` of a ``coalesced_update``.
+    Up to ``cursor`` everything for this connection was sent, or named in a ``gap``.
+    """
 
     type: Literal["position"] = "position"
     cursor: str

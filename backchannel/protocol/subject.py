@@ -106,6 +106,11 @@ def asked(subject: str) -> Asked | None:
     return None
 
 
+def happened_in(group: str) -> str:
+    """The filter that finds every event of a group, without its timers."""
+    return f"bc.{group}.evt.>"
+
+
 def life_of(group: str, context: str) -> str:
     """The filter that finds every event in the life of one sidebar."""
     return f"bc.{group}.evt.ctx.{context}.*.life"

@@ -103,12 +103,45 @@ def test_nothing_below_the_lowest_position_waits_or_is_missing(
     assert settled <= gone
 
 
+@given(STEPS, st.integers(1, 10))
+def test_what_a_report_spans_in_a_lane_is_exactly_what_was_left_out(
+    steps: list[int | str | None], most: int
+) -> None:
+    outbox, ranks, sent, spanned = (
+        Outbox[Letter](Bounds(events=most)),
+        dict[int, int](),
+        set[int](),
+        set[int](),
+    )
+
+    def report() -> None:
+        spans = (outbox.left_out() or LeftOut(0, 0)).spans
+        for sequence, rank in ranks.items():
+            first, last = spans.get(LANES[rank].value, (1, 0))
+            if first <= sequence <= last:
+                assert sequence not in spanned, "a position is reported once"
+                spanned.add(sequence)
+
+    for sequence, step in enumerate(steps, 1):
+        if isinstance(step, int):
+            ranks[sequence] = step
+            outbox.push(Letter(sequence, step))
+            continue
+        report()  # always before anything is taken for sending
+        if step is None and (one := outbox.pop()) is not None:
+            sent.add(one.sequence)
+    report()
+    sent |= {one.sequence for one in emptied(outbox)}
+    assert not sent & spanned
+    assert sent | spanned == set(ranks)
+
+
 def test_long_letters_are_left_out_by_their_length() -> None:
     outbox = Outbox[Letter](Bounds(events=100, length=100))
     for sequence in range(1, 6):
         outbox.push(Letter(sequence, rank=4, size=40))
     assert len(outbox) == 2
-    assert outbox.left_out() == LeftOut(1, 3, {"normal": 3})
+    assert outbox.left_out() == LeftOut(1, 3, {"normal": 3}, {"normal": (1, 3)})
     assert outbox.left_out() is None
 
 

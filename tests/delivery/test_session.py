@@ -128,7 +128,7 @@ def test_a_second_hello_is_an_error_and_ends_nothing() -> None:
         (content("sidebar_message", sidebar_id="x", content="y", sender_agent_id="bob"), "wrong_sender"),
         (content("security_emergency", threat_type="x"), "forbidden"),
         ({"type": "ack", "cursor": 5}, "bad_message"),
-        (content("infodump"), "unavailable"),
+        (content("quality_update", slow_connection="summaries"), "unavailable"),
     ],
 )
 def test_what_is_wrong_is_told_and_the_connection_lives(said: Any, expected: str) -> None:

@@ -261,8 +261,17 @@ class Raw:
                 self._keep(json.loads(await self.socket.recv()))
                 self._unfound.extend(self.frames[known:])
 
+    async def frame(self) -> Frame:
+        """The next frame as it comes, kept like any other."""
+        async with asyncio.timeout(WAIT):
+            frame: Frame = json.loads(await self.socket.recv())
+        known = len(self.frames)
+        self._keep(frame)
+        self._unfound.extend(self.frames[known:])
+        return frame
+
     def _keep(self, frame: Frame) -> None:
-        if frame["type"] in ("catch_up", "batch"):
+        if frame["type"] in ("catch_up", "batch") and "infodump" not in frame:
             self.frames.extend(frame["events"])
         else:
             self.frames.append(frame)

@@ -1,0 +1,133 @@
+"""D3, D10, D15 as the SDK keeps them: it notices what is lost, and fetches what was left out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from backchannel.client import Agent, Gap, Incoming, MemoryUpdate
+from tests.promises.running import WAIT, Platform
+from tests.promises.test_d_continuity import LARGE, say, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+__all__ = ["serving"]
+
+
+@dataclass
+class Proxy:
+    """Passes everything on but the first frame that `loses` names."""
+
+    platform: Platform
+    loses: Callable[[str], bool] = lambda frame: False
+    url: str = ""
+    lost: list[str] = field(default_factory=list)
+    connections: int = 0
+
+    async def serve_one(self, outer: ServerConnection) -> None:
+        self.connections += 1
+        assert outer.request is not None
+        token = {"Authorization": outer.request.headers["Authorization"]}
+        async with connect(self.platform.ws, additional_headers=token, max_size=None) as inner:
+            up = asyncio.create_task(self._up(outer, inner.send))
+            with contextlib.suppress(ConnectionClosed):
+                async for raw in inner:
+                    if not self.lost and self.loses(str(raw)):
+                        self.lost.append(str(raw))
+                    else:
+                        await outer.send(raw)
+            up.cancel()
+
+    async def _up(self, outer: ServerConnection, send: Callable[..., object]) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            async for raw in outer:
+                await send(raw)  # type: ignore[misc]  # websockets' send is a coroutine
+
+
+@asynccontextmanager
+async def proxied(platform: Platform) -> AsyncIterator[Proxy]:
+    proxy = Proxy(platform)
+    async with serve(proxy.serve_one, "127.0.0.1", 0, max_size=None, close_timeout=1) as server:
+        proxy.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
+        yield proxy
+
+
+async def heard(me: Agent, until: str) -> list[str]:
+    """What is said in main, up to and including these words."""
+    said: list[str] = []
+    async with asyncio.timeout(WAIT):
+        while not said or said[-1] != until:
+            message: Incoming = await me.next()
+            if isinstance(message, MemoryUpdate):
+                said.append(str(message.exchange.content))
+    return said
+
+
+async def test_d15_a_frame_lost_on_the_way_is_noticed_and_comes_after_all(platform: Platform) -> None:
+    ada = await platform.agent("lost-ada")
+    async with proxied(platform) as proxy:
+        proxy.loses = lambda frame: '"content":"lost on the way"' in frame
+        async with Agent.connect("lost-bob", url=proxy.url, token=platform.signed("lost-bob")) as me:
+            await say(ada, "before", "lost on the way", "after")
+            assert await heard(me, "after") == ["before", "after"]
+            assert await heard(me, "lost on the way") == ["lost on the way"]
+            assert len(proxy.lost) == 1 and proxy.connections == 2
+            await say(ada, "the end")
+            assert await heard(me, "the end") == ["the end"], "what came already must not come again"
+            assert me.continuity.mismatches == 1
+
+
+async def test_d15_while_nothing_is_lost_the_counts_agree(platform: Platform) -> None:
+    ada = await platform.agent("agree-ada")
+    async with Agent.connect("agree-bob", url=platform.ws, token=platform.signed("agree-bob")) as me:
+        sent = await say(ada, *map(str, range(20)))
+        await heard(me, "19")
+        async with asyncio.timeout(WAIT):
+            while me.continuity.verified != sent[-1]["cursor"]:
+                await me.ask("ping")
+        assert me.continuity.mismatches == 0 and me.continuity.checks >= 1
+
+
+async def test_d3_the_sdk_fetches_what_a_gap_left_out_in_one_call(platform: Platform) -> None:
+    ada = await platform.agent("slow-ada")
+    slow = Agent.connect(
+        "slow-bob", url=platform.ws, token=platform.signed("slow-bob"), queue=1, gaps="notice"
+    )
+    async with slow as me:
+        for number in range(60):  # nobody reads them meanwhile
+            await say(ada, f"{number} {LARGE}")
+        came: list[str] = []
+        missed: list[Gap] = []
+        async with asyncio.timeout(WAIT):
+            while len(came) + sum(gap.dropped or 0 for gap in missed) < 60:
+                match await me.next():
+                    case Gap() as gap:
+                        missed.append(gap)
+                    case MemoryUpdate() as message:
+                        came.append(str(message.exchange.content))
+        assert missed and missed == me.gaps
+        for gap in missed:
+            history = await me.fetch(gap)
+            assert history.count == gap.dropped
+            fetched = [message async for message in history]
+            came += [
+                str(message.exchange.content) for message in fetched if isinstance(message, MemoryUpdate)
+            ]
+        assert len(came) == len(set(came)) == 60
+
+
+async def test_d10_the_sdk_reads_history_with_its_cost_first(platform: Platform) -> None:
+    ada = await platform.agent("past-ada")
+    await say(ada, "a needle in the hay", "hay", "another NEEDLE in the hay")
+    async with Agent.connect("past-bob", url=platform.ws, token=platform.signed("past-bob")) as me:
+        history = await me.infodump(pattern="needle in*hay")
+        assert (history.count, history.estimated) == (2, False) and history.size > 100
+        assert len([message async for message in history]) == 2
+        await me.everything()
