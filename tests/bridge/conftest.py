@@ -60,6 +60,8 @@ class Witness:
         self.writable_again += 1
         self._changed.set()
 
+    def beat(self) -> None: ...
+
     def ponged(self, seconds: float) -> None:
         self.round_trips.append(seconds)
         self._changed.set()

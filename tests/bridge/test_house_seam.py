@@ -66,7 +66,9 @@ class Log:
 
     def _store(self, subject: str, event: dict[str, Any], sees: bool, personal: bool) -> Record:
         sequence = len(self.records) + 1
-        payload = json.dumps({"type": "x", "n": sequence, **event}, separators=(",", ":")).encode()
+        payload = json.dumps(
+            {"type": "x", "message_id": str(sequence), "n": sequence, **event}, separators=(",", ":")
+        ).encode()
         self.records.append(Record.made(sequence, subject, payload))
         self.visible += [sequence] if sees else []
         self.personal += [sequence] if personal else []
