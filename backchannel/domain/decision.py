@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from backchannel.domain.audit import Deed
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import Message
 from backchannel.protocol.subject import Destination
@@ -41,11 +42,26 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What is known under one name that no two deciders may change at once; a newer mark takes its place.
+
+    `kept` is for how many seconds, at least; without it, for good.
+    """
+
+    what: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+    kept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The events that follow from a command, the timers it starts and stops, and its sender's result.
 
     ``in_order`` names what no two decisions of the group may decide at once: each leaves a mark there that
     the next one must have seen.
+
+    ``deeds`` go to the audit trail: intents before anything else is done, and nothing is done without them;
+    all others afterwards.
 
     ``repeated`` says that the command had been applied before: nothing follows, not even a result, because
     all of it lies in the log already.
@@ -56,3 +72,5 @@ class Decision:
     repeated: bool = False
     timers: tuple[Timer, ...] = ()
     in_order: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    deeds: tuple[Deed, ...] = ()

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 import pydantic_core
 
-from backchannel.domain.decision import Decision, Outgoing, Timer
+from backchannel.domain.decision import Decision, Mark, Outgoing, Timer
 from backchannel.errors import BackchannelError, Forbidden
 from backchannel.jetstream.publish import Entry
 from backchannel.protocol.catalog import write
@@ -59,7 +59,8 @@ def entries(
 def follow_ups(decision: Decision, origin: Origin) -> list[Entry]:
     """Events, marks and timers. A repetition of the same decision makes the same entries."""
     told = [_entry(out, origin, f"e{place}") for place, out in enumerate(_with_ids(decision.events, origin))]
-    marks = [_mark(what, origin, f"o{place}") for place, what in enumerate(decision.in_order)]
+    wanted = [*map(Mark, decision.in_order), *decision.marks]
+    marks = [_mark(mark, origin, f"o{place}") for place, mark in enumerate(wanted)]
     timers = [_timer(timer, origin, f"t{place}") for place, timer in enumerate(decision.timers)]
     return [*told, *marks, *timers]
 
@@ -114,10 +115,13 @@ def _entry(out: Outgoing, origin: Origin, suffix: str) -> Entry:
     return Entry(out.to.subject(origin.group, out.lane.value), write(out.message), headers)
 
 
-def _mark(what: str, origin: Origin, suffix: str) -> Entry:
+def _mark(mark: Mark, origin: Origin, suffix: str) -> Entry:
     """Only the newest mark stays."""
     headers = {"Nats-Msg-Id": f"{origin.key}:{suffix}", "Nats-Rollup": "sub"}
-    return Entry(order_subject(origin.group, what), b"", headers)
+    if mark.kept is not None:
+        headers["Nats-TTL"] = f"{max(mark.kept, 1)}s"
+    payload = pydantic_core.to_json(mark.content) if mark.content else b""
+    return Entry(order_subject(origin.group, mark.what), payload, headers)
 
 
 def _timer(timer: Timer, origin: Origin, suffix: str) -> Entry:

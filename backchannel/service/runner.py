@@ -110,7 +110,8 @@ class Runner:
                         decision, told = Decision(), [refusal(why, command, found, context.now, trace)]
                     case _:
                         raise
-            if decision.repeated or await committed(self._house, told, context.fences):
+            cause = f"{found.agent}:{command.message_id}"
+            if decision.repeated or await committed(self._house, told, context.fences, decision.deeds, cause):
                 await delivery.settle()
                 return
         await delivery.retry(0.05)
