@@ -71,6 +71,7 @@ class Metrics(Collector):
             "frames_sent", "Pieces of output written to clients; one may hold many frames."
         )
         self.sent_bytes = self._count("sent_bytes", "Bytes written to clients.")
+        self.deflated = self._count("deflated_bytes", "Bytes of shared frames that compression saved.")
         self.size = self._spread("message_size_bytes", "Size of messages from clients.", BYTES)
         self.delivered = self._count("events_delivered", "Events written to connections.")
         self.refused = self._counts("refusals", "Messages refused, by error code.", "code", tuple(BY_CODE))

@@ -19,6 +19,7 @@ from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Goodbye
 from bridge.config import Config
 from bridge.crowd import Crowd, Ticket
+from bridge.deflate import OFFER
 from bridge.doorstep import Arrival, Departure
 from bridge.heartbeat import Heartbeat
 from bridge.host import Site
@@ -138,7 +139,7 @@ class Port:
         self, transport: asyncio.Transport, ticket: Ticket, remote: str, head: bytes, rest: bytes
     ) -> None:
         """Let a WebSocket in, or say why not."""
-        protocol = Handshake(max_size=self.config.max_message_bytes, logger=QUIET)
+        protocol = Handshake(max_size=self.config.max_message_bytes, extensions=[OFFER], logger=QUIET)
         protocol.receive_data(head)
         try:
             answer, claims = self._admit(protocol, ticket)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.config import Config
+from bridge.deflate import Deflate
 from bridge.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Room:
         self.config = config
         self.metrics = metrics
         self.admit = admit
+        self.deflate = Deflate(metrics.deflated)
         self.wires: set[Wire] = set()
         self._dirty: list[Wire] = []
 

@@ -13,6 +13,7 @@ from websockets.server import ServerProtocol
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, ErrorFrame
 from bridge.crowd import Ticket
+from bridge.deflate import takes_deflated
 from bridge.fragments import Fragments
 from bridge.framing import frame
 from bridge.room import NOBODY, Peer, Room
@@ -44,6 +45,7 @@ class Wire(asyncio.Protocol):
         "_closing",
         "_code",
         "_deaf",
+        "_deflate",
         "_dirty",
         "_ended",
         "_fragments",
@@ -86,6 +88,7 @@ class Wire(asyncio.Protocol):
         self._protocol = protocol
         self._ticket = ticket
         self._claims = claims
+        self._deflate = room.deflate if takes_deflated(protocol.extensions) else None
         self._out: list[bytes] = []
         self._queued = 0
         self._dirty = False  # will be flushed at the end of this turn
@@ -140,12 +143,13 @@ class Wire(asyncio.Protocol):
 
     def send(self, body: bytes) -> None:
         """One text message."""
-        self.send_frames(frame(body))
+        if not self._closing:
+            self._put(frame(body) if self._deflate is None else self._deflate.alone(body))
 
     def send_frames(self, frames: bytes) -> None:
         """One or more ready server frames; shared, not copied, if nothing else is sent in this turn."""
         if not self._closing:
-            self._put(frames)
+            self._put(frames if self._deflate is None else self._deflate.shared(frames))
 
     def _put(self, piece: bytes) -> None:
         self._out.append(piece)

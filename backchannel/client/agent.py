@@ -73,6 +73,7 @@ class Agent(Recall):
         patience: float = 10.0,
         timeout: float = 30.0,
         queue: int = 1000,
+        compress: bool = False,
         ssl: tls.SSLContext | None = None,
     ) -> Connecting[Agent]:
         """Connect: ``async with Agent.connect("ada") as me:``, or ``me = await Agent.connect("ada")``.
@@ -96,6 +97,7 @@ class Agent(Recall):
             patience: seconds to go on trying for the first connection.
             timeout: seconds to wait for the answer to a request.
             queue: events that may wait for the inbox loop before the SDK stops reading.
+            compress: have large frames compressed, for a slow line.
 
         Raises:
             Unavailable: no platform answers in time.
@@ -121,7 +123,7 @@ class Agent(Recall):
             connection = Connection(
                 name,
                 access,
-                partial(dial, ssl=ssl),
+                partial(dial, ssl=ssl, compress=compress),
                 hello,
                 bounds,
                 GapWatch(on_gap),
