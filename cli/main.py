@@ -21,6 +21,7 @@ NOUNS = {
     "agents": Noun("cli.agent:agents", "Show who is known, and who is here."),
     "sidebars": Noun("cli.sidebar:sidebars", "Follow sidebars, and steer them."),
     "streams": Noun("cli.stream:streams", "Look into the event logs."),
+    "audit": Noun("cli.audit:audit", "Read the audit trail, and check it."),
     "doctor": Noun("cli.doctor:doctor", "Find out what is wrong with this installation."),
     "healthcheck": Noun("cli.healthcheck:healthcheck", "Answer by exit code alone, for containers."),
 }

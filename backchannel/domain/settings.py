@@ -55,12 +55,24 @@ class Size(Section):
     )
 
 
+class Trail(Section):
+    """How often the audit trail is sealed by a signed checkpoint, when there is something new in it."""
+
+    checkpoint_seconds: float = Field(
+        default=60.0, ge=1, le=3_600, description="Seconds after which new records are sealed."
+    )
+    checkpoint_records: int = Field(
+        default=1_000, ge=1, le=100_000, description="Records after which they are sealed without waiting."
+    )
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
     cleanup: Cleanup = Cleanup()
     context: Inheritance = Inheritance()
     sidebar: Size = Size()
+    audit: Trail = Trail()
 
     def changed(self, name: str, value: Any) -> Settings:
         """With one setting at another value; None puts its default back.

@@ -158,3 +158,13 @@ def dues_of(group: str, service: str) -> str:
 def order_subject(group: str, what: str) -> str:
     """Every decision of one sort leaves its mark here, fenced by the mark before it."""
     return f"bc.{group}.timer.order.{what}"
+
+
+def audit_of(group: str) -> str:
+    """The filter that finds every record in a group's audit trail."""
+    return f"bc.{group}.audit.>"
+
+
+def operator_subject(group: str, what: str) -> str:
+    """What only whoever runs the platform may ask of its services; no agent reaches these subjects."""
+    return f"bc.{group}.operator.{what}"

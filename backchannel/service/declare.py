@@ -11,12 +11,16 @@ from backchannel.protocol.message import Message
 from backchannel.service.context import Context, Inquiry
 from backchannel.service.due import Due
 from backchannel.service.follower import Follower
+from backchannel.service.house import House
 
 Answerer = Callable[[Any, Context], Awaitable[Decision]]
 """Decides a command. It never publishes, acknowledges, sleeps or reads a clock."""
 
 Alarm = Callable[[Due, Context], Awaitable[Decision]]
 """Decides what follows from a timer that has come due; things may have changed since it was started."""
+
+Duty = Callable[[House], Awaitable[None]]
+"""Goes on by itself for as long as the process does, once in it for all groups; started anew if it fails."""
 
 Responder = Callable[[Inquiry], Awaitable[Mapping[str, Any]]]
 """Answers a query with the fields of its result."""
@@ -35,6 +39,7 @@ class Service:
     responders: dict[str, Responder] = field(default_factory=dict)
     followers: dict[str, Follower] = field(default_factory=dict)
     timers: dict[str, Alarm] = field(default_factory=dict)
+    duties: dict[str, Duty] = field(default_factory=dict)
 
     def on(self, *kinds: type[Message]) -> Callable[[Answerer], Answerer]:
         """Let the function answer commands of these types."""
@@ -54,6 +59,11 @@ class Service:
             return alarm
 
         return declared
+
+    def duty(self, work: Duty) -> Duty:
+        """Let the function go on by itself."""
+        self.duties[work.__name__] = work
+        return work
 
     def answers(self, query: str) -> Callable[[Responder], Responder]:
         """Let the function answer queries of this name."""

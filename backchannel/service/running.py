@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+import functools
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -56,7 +56,7 @@ async def serve(
         await connection.close()
 
 
-Work = Callable[[], Coroutine[Any, Any, None]]
+Work = Callable[[], Awaitable[None]]
 
 
 def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
@@ -78,14 +78,19 @@ def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
         if service.timers
         for group in house.groups
     ]
-    return [*runners, *followers, *timers, ("sweep", lambda: _sweeping(house))]
+    duties: list[tuple[str, Work]] = [
+        (f"{service.name} {name}", functools.partial(duty, house))
+        for service in services
+        for name, duty in service.duties.items()
+    ]
+    return [*runners, *followers, *timers, *duties, ("sweep", lambda: _sweeping(house))]
 
 
 async def _kept_up(name: str, work: Work) -> None:
     """Start it again, after a pause, whenever it fails: the log has everything it needs to go on."""
     while True:
         try:
-            await work()
+            return await work()
         except asyncio.CancelledError:
             raise
         except Exception:
