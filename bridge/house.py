@@ -92,6 +92,7 @@ class House:
         self.chores = Chores()
         self.feeds: dict[str, Feed] = {}
         self.peers: set[Peer] = set()
+        self.rights = gate.rights
         self._gate = gate
 
     # ---- opening and closing
@@ -109,6 +110,7 @@ class House:
         reading = await Connection.open(address, name="bridge-reading", wait=None)
         house = cls(storing, reading, config, metrics, gate, pepper)
         await until_done("the settings", house._settings.open)
+        await until_done("the rights in force", lambda: house.rights.open(reading, house._rights_changed))
         await until_done("the directory", house.directory.open)
         for group in config.groups:
             await house._open_feed(group)
@@ -125,6 +127,7 @@ class House:
         for feed in self.feeds.values():
             await feed.close()
         await self.directory.close()
+        await self.rights.close()
         await self._settings.close()
         await self.trail.close(LAST_WORDS)
         await self.storing.close()
@@ -187,7 +190,7 @@ class House:
             hello_seconds=config.hello_seconds,
             hello_token_seconds=config.hello_token_seconds,
         )
-        peer = Peer(wire, self, Session(wire.claims, self.clock(), limits))
+        peer = Peer(wire, self, Session(wire.claims, self.clock(), limits, self.rights.effective))
         self.peers.add(peer)
         return peer
 
@@ -201,6 +204,7 @@ class House:
         message = read_message(content)
         if not isinstance(message, MemoryUpdate):
             raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
+        claims = self.rights.effective(claims)
         check(message, claims, "active")
         feed = self.feed_of(claims)
         stored = await self.door.store(Caller(claims, feed), content, message)
@@ -265,6 +269,11 @@ class House:
             await self.positions.release(peer.holding)
         if peer.lease is not None:
             await self.presence.remove(peer.lease)
+
+    def _rights_changed(self, group: str, entity: str) -> None:
+        """Whoever is here goes on with the rights there are now, or goes."""
+        for peer in tuple(self.peers):
+            peer.narrow(group, entity)
 
     def _succeeded(self, place: Place, revision: int) -> None:
         """Another bridge has somebody in this place now."""

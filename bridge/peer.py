@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bridge.house import House
 
 log = structlog.get_logger("bridge.peer")
+security = structlog.get_logger("bridge.security")
 FAULT = 1011
 
 
@@ -171,7 +172,7 @@ class Peer:
             self.perform(self.session.refused(error, wanted.in_reply_to, now))
             return
         self.perform(self.session.renewed(claims, wanted.in_reply_to, now))
-        if self.ear is not None and self.session.claims is claims:
+        if self.ear is not None and self.session.token is claims:
             self.ear.grant(claims.sidebar_access)
 
     def dump(self, wanted: Wanted, in_reply_to: str) -> None:
@@ -192,6 +193,18 @@ class Peer:
             self.refuse(error, infodump.in_reply_to)
         finally:
             self._dumping = False
+
+    def narrow(self, group: str, entity: str) -> None:
+        """The rights of an entity, or with "" single tokens of the group, were changed."""
+        token = self.session.token
+        if token is None or token.collaboration_group != group or entity not in ("", token.sub):
+            return
+        why = self.house.rights.why_refused(token, self.house.clock())
+        if why is None:
+            self.session.rights_changed()
+            return
+        security.warning("sent_away", agent=token.sub, remote=self.wire.remote, why=why)
+        self.send_away(CloseCode.FORBIDDEN, "this token is not accepted any more")
 
     def refuse(self, error: BackchannelError, in_reply_to: str | None) -> None:
         if not self.gone:

@@ -17,6 +17,7 @@ from backchannel.delivery import token as tokens
 from backchannel.errors import BackchannelError, Expired
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import SUBPROTOCOL
+from backchannel.service.rights import RightsInForce
 from bridge.blotter import Blotter
 
 MOST_VERIFIED = 10_000
@@ -45,6 +46,10 @@ class Head(Protocol):
     def get_all(self, name: str) -> list[str]: ...
 
 
+class Revoked(tokens.BadToken):
+    """The token was good, and is not believed any more."""
+
+
 class WrongGroup(tokens.BadToken):
     """The token is good, but for a group that is not served here."""
 
@@ -55,11 +60,19 @@ class Keyring:
     Args:
         clock: seconds since 1970, UTC.
         groups: whom this bridge serves; a token for another group is a bad one.
+        rights: what narrows or revokes tokens.
     """
 
     def __init__(
-        self, key: bytes, clock: Callable[[], float], groups: Iterable[str], *, most: int = MOST_VERIFIED
+        self,
+        key: bytes,
+        clock: Callable[[], float],
+        groups: Iterable[str],
+        *,
+        rights: RightsInForce | None = None,
+        most: int = MOST_VERIFIED,
     ) -> None:
+        self.rights = rights or RightsInForce()
         self._key = key
         self._clock = clock
         self._groups = frozenset(groups)
@@ -68,6 +81,12 @@ class Keyring:
 
     def verify(self, token: str) -> Claims:
         """What the token says. Raises Expired or BadToken, with a message that is for the log only."""
+        claims = self._read(token)
+        if (why := self.rights.why_refused(claims, self._clock())) is not None:
+            raise Revoked(why)
+        return claims
+
+    def _read(self, token: str) -> Claims:
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
         known = self._verified.get(digest)
         if known is not None and known.exp > self._clock():
@@ -100,6 +119,7 @@ class Gate:
 
     def __init__(self, keyring: Keyring, origins: Iterable[str]) -> None:
         self._keyring = keyring
+        self.rights = keyring.rights
         self._blotter = Blotter()
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
@@ -187,6 +207,8 @@ def _reason(error: BackchannelError) -> str:
             return "expired"
         case WrongGroup():
             return "wrong_group"
+        case Revoked():
+            return "revoked"
     return "bad_token"
 
 

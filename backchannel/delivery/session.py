@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -93,16 +94,23 @@ def success(in_reply_to: str, **fields: Any) -> dict[str, Any]:
     return {"type": "result", "in_reply_to": in_reply_to, "status": "success", **fields}
 
 
+def _unchanged(claims: Claims) -> Claims:
+    return claims
+
+
 @dataclass(slots=True)
 class Session:
     """One connection's side of the protocol. Times are seconds since 1970.
 
+    `token` is what its token says, `claims` what of that is in force: `narrow` makes one of the other.
     Every method takes what happened and returns what is to be done, in order.
     """
 
-    claims: Claims | None
+    token: Claims | None
     opened: float
     limits: Limits = field(default_factory=Limits)
+    narrow: Callable[[Claims], Claims] = _unchanged
+    claims: Claims | None = field(init=False, default=None)
     state: State = State.NEW
     permission: Permission = "active"
     subscription: Subscription = field(default_factory=Subscription)
@@ -112,6 +120,7 @@ class Session:
 
     def __post_init__(self) -> None:
         rate = self.limits.messages_per_second
+        self.rights_changed()
         self._rate = TokenBucket(rate, rate * self.limits.burst_seconds)
         self._patience = TokenBucket(rate, self.limits.patience)
 
@@ -157,7 +166,7 @@ class Session:
 
     def authenticated(self, claims: Claims, hello: Hello) -> list[Effect]:
         """The token in the browser's hello is good."""
-        self.claims = claims
+        self._bear(claims)
         return self._begin(hello)
 
     def arrived(self) -> None:
@@ -173,9 +182,17 @@ class Session:
                 "The new token is somebody else's; renew with one of the same entity.", field="token"
             )
             return self.refused(error, in_reply_to, now)
-        self.claims = claims
+        self._bear(claims)
         self._warned = False
         return [Say(success(in_reply_to, expires_at=_moment(claims.exp)))]
+
+    def rights_changed(self) -> None:
+        """From the next message on, what is in force now counts."""
+        self.claims = None if self.token is None else self.narrow(self.token)
+
+    def _bear(self, token: Claims) -> None:
+        self.token = token
+        self.rights_changed()
 
     def tick(self, now: float) -> list[Effect]:
         """Time went by; call about once a second."""

@@ -24,6 +24,7 @@ NAMES = {
     "KV_BC_agents",
     "KV_BC_config",
     "KV_BC_presence",
+    "KV_BC_rights",
     "KV_BC_sessions",
     "KV_BC_sidebars",
 }
