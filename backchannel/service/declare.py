@@ -12,6 +12,7 @@ from backchannel.service.context import Context, Inquiry
 from backchannel.service.due import Due
 from backchannel.service.follower import Follower
 from backchannel.service.house import House
+from backchannel.service.wanted import Wanted
 
 Answerer = Callable[[Any, Context], Awaitable[Decision]]
 """Decides a command. It never publishes, acknowledges, sleeps or reads a clock."""
@@ -21,6 +22,9 @@ Alarm = Callable[[Due, Context], Awaitable[Decision]]
 
 Duty = Callable[[House], Awaitable[None]]
 """Goes on by itself for as long as the process does, once in it for all groups; started anew if it fails."""
+
+Clerk = Callable[[Wanted, Context], Awaitable[Decision]]
+"""Decides a request at a desk. Like a handler it never publishes, sleeps or reads a clock."""
 
 Responder = Callable[[Inquiry], Awaitable[Mapping[str, Any]]]
 """Answers a query with the fields of its result."""
@@ -40,6 +44,7 @@ class Service:
     followers: dict[str, Follower] = field(default_factory=dict)
     timers: dict[str, Alarm] = field(default_factory=dict)
     duties: dict[str, Duty] = field(default_factory=dict)
+    desks: dict[str, Clerk] = field(default_factory=dict)
 
     def on(self, *kinds: type[Message]) -> Callable[[Answerer], Answerer]:
         """Let the function answer commands of these types."""
@@ -64,6 +69,15 @@ class Service:
         """Let the function go on by itself."""
         self.duties[work.__name__] = work
         return work
+
+    def decides(self, name: str) -> Callable[[Clerk], Clerk]:
+        """Let the function decide requests at this desk, which are answered once all is stored."""
+
+        def declared(clerk: Clerk) -> Clerk:
+            self.desks[name] = clerk
+            return clerk
+
+        return declared
 
     def answers(self, query: str) -> Callable[[Responder], Responder]:
         """Let the function answer queries of this name."""

@@ -52,10 +52,10 @@ class Inquiries:
         try:
             answer = await self._answer(request)
         except BackchannelError as error:
-            answer = _said(error)
+            answer = said(error)
         except Exception:
             log.exception("query_failed", subject=request.subject)
-            answer = _said(Internal("The query failed for a reason that is in the platform's log."))
+            answer = said(Internal("The query failed for a reason that is in the platform's log."))
         try:
             await self._house.connection.send(request.reply, answer)
         except BackchannelError as error:
@@ -84,7 +84,8 @@ class Inquiries:
         )
 
 
-def _said(error: BackchannelError) -> bytes:
+def said(error: BackchannelError) -> bytes:
+    """The refusal of a request, as its asker reads it."""
     denied = error.code == "forbidden"
     return pydantic_core.to_json(
         {

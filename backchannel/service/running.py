@@ -14,6 +14,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.sweep import sweep
 from backchannel.protocol.subject import COMMANDS
 from backchannel.service.declare import Service
+from backchannel.service.desk import Desks
 from backchannel.service.follower import Following
 from backchannel.service.house import House
 from backchannel.service.inquire import Inquiries
@@ -44,12 +45,15 @@ async def serve(
         await house.open()
         inquiries = Inquiries(services, house)
         await inquiries.open()
+        desks = Desks(services, house)
+        await desks.open()
         async with asyncio.TaskGroup() as running:
             tasks = [running.create_task(_kept_up(name, work)) for name, work in _works(services, house)]
             ready()
             await stop.wait()
             for task in tasks:
                 task.cancel()
+        await desks.close()
         await inquiries.close()
     finally:
         await house.close()

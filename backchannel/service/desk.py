@@ -1,0 +1,99 @@
+"""Desks: requests that are decided and committed before they are answered; for who cannot wait in a lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pydantic_core
+import structlog
+
+from backchannel.errors import BackchannelError, BadMessage, Conflict, Internal, NotFound, QueueFull
+from backchannel.jetstream.connection import Arrived
+from backchannel.protocol.catalog import read_object
+from backchannel.protocol.lane import Lane
+from backchannel.protocol.subject import Asked, service_subject
+from backchannel.service.commit import STALE_TRIES, committed
+from backchannel.service.context import Context
+from backchannel.service.declare import Service
+from backchannel.service.follow import Origin, follow_ups
+from backchannel.service.house import House
+from backchannel.service.inquire import said
+from backchannel.service.wanted import Wanted
+
+log = structlog.get_logger()
+AT_ONCE = 64
+
+
+class Desks:
+    """The desks of all services of this process, at ``bc.<group>.svc.<service>.<name>``."""
+
+    def __init__(self, services: Sequence[Service], house: House) -> None:
+        self._house = house
+        self._clerks = {
+            (service.name, name): clerk for service in services for name, clerk in service.desks.items()
+        }
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        for group in self._house.groups:
+            for service, name in self._clerks:
+                subject = service_subject(group, service, name)
+                await self._house.connection.subscribe(subject, self._arrived, queue=service)
+
+    async def close(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _arrived(self, request: Arrived) -> None:
+        if not request.reply:
+            return
+        task = asyncio.get_running_loop().create_task(self._reply(request))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _reply(self, request: Arrived) -> None:
+        try:
+            answer = pydantic_core.to_json({"status": "success", **await self._served(request)})
+        except BackchannelError as error:
+            answer = said(error)
+        except Exception:
+            log.exception("desk_failed", subject=request.subject)
+            answer = said(Internal("The request failed for a reason that is in the platform's log."))
+        try:
+            await self._house.connection.send(request.reply, answer)
+        except BackchannelError as error:
+            log.warning("desk_reply_lost", subject=request.subject, error=error.message)
+
+    async def _served(self, request: Arrived) -> Mapping[str, Any]:
+        if len(self._running) > AT_ONCE:
+            raise QueueFull("Too many requests are being decided; come again.", retry_after=0.5)
+        _, group, _, service, name = request.subject.split(".")
+        clerk = self._clerks.get((service, name))
+        if clerk is None:
+            raise NotFound(f"Nobody decides {service}.{name} here.")
+        wanted = _wanted(request)
+        origin = Origin(group, wanted.caller, wanted.message_id)
+        for _ in range(STALE_TRIES):
+            asked = Asked(group, Lane.HIGH.value, wanted.caller, f"{service}_{name}")
+            role = (request.headers or {}).get("Bc-Role", "service")
+            context = Context(asked, frozenset(), datetime.now(UTC), self._house, role)
+            decision = await clerk(wanted, context)
+            told = [] if decision.repeated else follow_ups(decision, origin)
+            if await committed(self._house, told, context.fences, decision.deeds, origin.key):
+                return decision.result
+        raise Conflict("Others decide the same all the time; come again.", retry_after=0.5)
+
+
+def _wanted(request: Arrived) -> Wanted:
+    """Who asks is what the platform's own doors say in headers; the payload has no say in it."""
+    fields = read_object(request.payload)
+    try:
+        message_id = UUID(str(fields.get("message_id")))
+    except ValueError:
+        raise BadMessage("A request needs a UUID as its message_id.", field="message_id") from None
+    return Wanted((request.headers or {}).get("Bc-Caller", ""), message_id, fields)
