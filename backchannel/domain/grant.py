@@ -82,6 +82,14 @@ def read(text: str, key: Ed25519PublicKey, now: float) -> Grant:
         Expired: it was good once.
         BadGrant: anything else.
     """
+    grant = read_signed(text, key)
+    if grant.exp <= now:
+        raise Expired(f"The grant lapsed {int(now - grant.exp)} s ago; ask for the tool again.")
+    return grant
+
+
+def read_signed(text: str, key: Ed25519PublicKey) -> Grant:
+    """What a grant says, whether or not it has lapsed. Raises BadGrant."""
     if len(text) > MOST_BYTES:
         raise BadGrant(f"The grant is longer than {MOST_BYTES} bytes.")
     try:
@@ -96,10 +104,7 @@ def read(text: str, key: Ed25519PublicKey, now: float) -> Grant:
         payload = _Payload.model_validate(said)
     except (jwt.InvalidTokenError, ValueError, ValidationError) as problem:
         raise BadGrant("The grant is not one that supervision signed.") from problem
-    grant = Grant(**{**payload.model_dump(exclude={"aud"}), "conditions": tuple(payload.conditions)})
-    if grant.exp <= now:
-        raise Expired(f"The grant lapsed {int(now - grant.exp)} s ago; ask for the tool again.")
-    return grant
+    return Grant(**{**payload.model_dump(exclude={"aud"}), "conditions": tuple(payload.conditions)})
 
 
 def require(grant: Grant, group: str, tool: str, params: Mapping[str, Any]) -> None:

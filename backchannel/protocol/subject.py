@@ -140,6 +140,11 @@ def service_subject(group: str, service: str, endpoint: str) -> str:
     return f"bc.{group}.svc.{service}.{endpoint}"
 
 
+def tool_subject(group: str, tool: str) -> str:
+    """Where granted calls of a tool are offered to its workers."""
+    return f"bc.{group}.tool.{tool}"
+
+
 def timer_subject(group: str, service: str, name: str, key: str) -> str:
     """Where a timer lies while it runs; another one there replaces it."""
     return f"bc.{group}.timer.sched.{service}.{name}.{key}"

@@ -7,17 +7,31 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_json
+
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.idle import Activity
 from backchannel.domain.matching import Candidate
 from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar
-from backchannel.errors import Forbidden, NotFound
+from backchannel.errors import Forbidden, NotFound, Unavailable
 from backchannel.jetstream.publish import Fence
 from backchannel.jetstream.read import Record, last, read_one
+from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN
-from backchannel.protocol.subject import Asked, content_of, events_stream, life_of, order_subject, said_in
+from backchannel.protocol.subject import (
+    Asked,
+    content_of,
+    events_stream,
+    life_of,
+    order_subject,
+    said_in,
+    tool_subject,
+)
 from backchannel.service.house import House
+
+CALL_SECONDS = 2.0
+"""How long a worker may take to say that it takes a call."""
 
 
 @dataclass(slots=True)
@@ -60,6 +74,22 @@ class Context:
         subject = order_subject(self.asked.group, what)
         newest = await self._last(subject)
         self.fences.append(Fence(subject, newest.sequence if newest else 0))
+
+    async def marked(self, what: str) -> Mapping[str, Any] | None:
+        """What the newest mark of that name says; nobody may have changed it when the decision is stored."""
+        subject = order_subject(self.asked.group, what)
+        newest = await self._last(subject)
+        self.fences.append(Fence(subject, newest.sequence if newest else 0))
+        return read_object(newest.payload) if newest is not None and newest.payload else None
+
+    async def call_workers(self, tool: str, content: Mapping[str, Any]) -> bool:
+        """Offer a granted call to the workers of a tool; whether one of them says that it takes it."""
+        subject = tool_subject(self.asked.group, tool)
+        try:
+            await self.house.connection.request(subject, to_json(content), timeout=CALL_SECONDS)
+        except Unavailable:
+            return False
+        return True
 
     async def _last(self, subject: str) -> Record | None:
         return await last(self.house.connection, events_stream(self.asked.group), subject)

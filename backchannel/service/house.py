@@ -30,6 +30,7 @@ class House:
     def __init__(self, connection: Connection, groups: Sequence[str], records: Records = NOWHERE) -> None:
         self.connection = connection
         self.records = records
+        self.grant_key = records.grant_key()
         self.trail = Trail(connection, source="handlers", pepper=records.pepper)
         self.groups = tuple(groups)
         self.publisher = Publisher(connection)

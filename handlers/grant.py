@@ -1,0 +1,112 @@
+"""Has granted actions executed: calls workers, lets a grant be used once, takes what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backchannel.domain.decision import Decision
+from backchannel.domain.execution import (
+    CALL,
+    OVERDUE,
+    SERVICE,
+    Execution,
+    again_after,
+    calling,
+    nobody_came,
+    overdue,
+    place_of,
+    report,
+    take,
+)
+from backchannel.domain.grant import Grant, read, read_signed, require
+from backchannel.errors import BadMessage
+from backchannel.protocol.identifier import require_identifier
+from backchannel.protocol.sealed import to_text
+from backchannel.service.context import Context, Inquiry
+from backchannel.service.declare import Service
+from backchannel.service.due import Due
+from backchannel.service.params import Params, understood
+from backchannel.service.wanted import Wanted
+
+service = Service(SERVICE, about=__doc__)
+MOST_SECONDS = 3600.0
+
+
+class Redemption(Params):
+    message_id: str
+    grant: str
+    params: dict[str, Any]
+    seconds: float = 60.0
+
+
+class Report(Params):
+    message_id: str
+    grant_id: str
+    success: bool
+    result: Any = None
+    error: str | None = None
+
+
+@service.decides("redeem")
+async def redeem(wanted: Wanted, ctx: Context) -> Decision:
+    """A worker begins: only on a grant of ours, in force, unused, for exactly these parameters."""
+    said = understood(Redemption, wanted.fields)
+    worker = require_identifier(wanted.caller, "worker")
+    if not 0 < said.seconds <= MOST_SECONDS:
+        raise BadMessage(f"A worker may take up to {MOST_SECONDS:g} seconds.", field="seconds")
+    grant = read(said.grant, ctx.house.grant_key.public_key(), ctx.now.timestamp())
+    require(grant, ctx.asked.group, grant.tool, said.params)
+    return take(grant, await _known(grant.grant_id, ctx), worker, wanted.message_id, said.seconds, ctx.now)
+
+
+@service.decides("report")
+async def reported(wanted: Wanted, ctx: Context) -> Decision:
+    """The worker tells how it went; the agent hears of it, and the trail."""
+    said = understood(Report, wanted.fields)
+    worker = require_identifier(wanted.caller, "worker")
+    outcome = {"success": said.success, "result": said.result, "error": said.error}
+    return report(await _known(said.grant_id, ctx), worker, outcome, wanted.message_id, ctx.now)
+
+
+@service.due(OVERDUE)
+async def not_reported(due: Due, ctx: Context) -> Decision:
+    """The worker had its time."""
+    return overdue(await _known(due.key, ctx), due.message_id, ctx.now)
+
+
+@service.due(CALL)
+async def call(due: Due, ctx: Context) -> Decision:
+    """Offer it to the workers, again and again, until one has begun or the grant has lapsed."""
+    if await _known(due.key, ctx) is not None:
+        return Decision()
+    text, params, tries = str(due.about["grant"]), due.about["params"], int(due.about["tries"])
+    grant = read_signed(text, ctx.house.grant_key.public_key())
+    if grant.exp <= ctx.now.timestamp():
+        return nobody_came(grant, due.message_id, ctx.now)
+    await ctx.call_workers(grant.tool, _call(grant, text, params))
+    return Decision(timers=(calling(due.key, text, params, ctx.now + again_after(tries), tries + 1),))
+
+
+@service.answers("grant_key")
+async def grant_key(inquiry: Inquiry) -> Mapping[str, Any]:
+    """The Ed25519 key with which workers check grants: base64url of its 32 bytes."""
+    understood(Params, inquiry.params)
+    return {"public_key": to_text(inquiry.house.grant_key.public_key().public_bytes_raw())}
+
+
+async def _known(grant_id: str, ctx: Context) -> Execution | None:
+    found = await ctx.marked(place_of(require_identifier(grant_id, "grant_id")))
+    return Execution.read(found) if found is not None else None
+
+
+def _call(grant: Grant, text: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "grant": text,
+        "grant_id": grant.grant_id,
+        "request_id": grant.request_id,
+        "agent_id": grant.agent,
+        "tool": grant.tool,
+        "params": params,
+        "conditions": [dict(one) for one in grant.conditions],
+    }
