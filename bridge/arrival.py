@@ -136,16 +136,20 @@ class Arrival:
         self.house.replace(silent, "it did not answer, and a newer connection came")
 
     def _one_too_many(self) -> TurnedAway:
-        security.warning("one_connection_too_many", agent=self.claims.sub, remote=self.peer.wire.remote)
+        self._suspect("one_connection_too_many")
         error = Forbidden(
             f"{self.claims.sub} is connected already and answers; resume its session, or close it first."
         )
         return TurnedAway(error, CloseCode.REPLACED, "one connection too many")
 
     def _reused(self) -> TurnedAway:
-        security.warning("session_token_reused", agent=self.claims.sub, remote=self.peer.wire.remote)
+        self._suspect("session_token_reused")
         error = SessionReused("This session token is not the current one; connect without it.")
         return TurnedAway(error, CloseCode.SESSION_REUSED, "session token reused")
+
+    def _suspect(self, what: str) -> None:
+        security.warning(what, agent=self.claims.sub, remote=self.peer.wire.remote)
+        self.house.chronicle.suspected(self.claims, what, self.peer.wire.remote)
 
     # ---- place
 
@@ -211,6 +215,8 @@ class Arrival:
         self.peer.session.arrived()
         self.peer.wire.ping()  # its answer shows that the new session token has arrived
         self.house.metrics.resumes.labels(found.outcome).inc()
+        resume = self.hello.resume
+        self.house.chronicle.connected(self.peer, found.outcome, bool(resume and resume.session))
         return replay
 
     @property

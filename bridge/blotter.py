@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
+from bridge.chronicle import Chronicle
+
 security = structlog.get_logger("bridge.security")
 
 LINES_PER_SECOND = 20
@@ -16,6 +18,7 @@ class Blotter:
     """Whoever floods the bridge does not flood its log: beyond the limit, lines are only counted."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.chronicle: Chronicle | None = None
         self._clock = clock
         self._second = 0
         self._written = 0
@@ -23,6 +26,8 @@ class Blotter:
 
     def note(self, reason: str, *, status: int | None, remote: str | None, detail: str | None) -> None:
         """One security event. Nothing in it may be a secret."""
+        if self.chronicle is not None:
+            self.chronicle.turned_away(reason, status, remote, detail)
         second = int(self._clock())
         if second != self._second:
             self._second, self._written = second, 0

@@ -59,6 +59,10 @@ def _faults(facts: Mapping[str, Any]) -> list[str]:
     found = [] if _up(facts) else ["NATS cannot be reached"]
     if not facts.get("handlers", {"answering": True}).get("answering", True):
         found.append("the handlers do not answer")
+    audit = facts.get("audit", {})
+    if audit.get("failing"):
+        found.append(f"the audit trail takes nothing: {audit['failing']}")
+    found += audit.get("copies", [])
     for group, log in facts.get("log", {}).items():
         if not log.get("live", False):
             found.append(f"the log of {group} is not followed")

@@ -11,7 +11,7 @@ import structlog
 from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
 from backchannel.domain.settings import Settings
-from backchannel.errors import BadMessage, Forbidden, Unavailable
+from backchannel.errors import BackchannelError, BadMessage, Forbidden, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
@@ -20,10 +20,12 @@ from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
+from backchannel.service.audit.standing import ask, faults_of
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
 from bridge.arrival import Arrival
 from bridge.chores import Chores, until_done
+from bridge.chronicle import WINDOW, Chronicle
 from bridge.config import Config
 from bridge.directory import Directory
 from bridge.door import Caller, Door
@@ -79,6 +81,7 @@ class House:
         self.reading = reading
         self.publisher = Publisher(storing, in_flight=ON_THEIR_WAY)
         self.trail = Trail(storing, source="bridge", pepper=pepper)
+        self.chronicle = Chronicle(self.trail, config.groups[0])
         self.slots = Slots(self.publisher)
         self.directory = Directory(Bucket(reading, "BC_agents"))
         self.positions = Positions(Bucket(storing, "BC_sessions"))
@@ -91,6 +94,7 @@ class House:
         self.readers = asyncio.Semaphore(READERS)
         self.chores = Chores()
         self.feeds: dict[str, Feed] = {}
+        self._copies: dict[str, list[str]] = {}
         self.peers: set[Peer] = set()
         self.rights = gate.rights
         self._gate = gate
@@ -115,6 +119,7 @@ class House:
         for group in config.groups:
             await house._open_feed(group)
         await house.successors.open()
+        gate.blotter.chronicle = house.chronicle
         house._keep_going()
         return house
 
@@ -129,6 +134,7 @@ class House:
         await self.directory.close()
         await self.rights.close()
         await self._settings.close()
+        await self.chronicle.sweep()
         await self.trail.close(LAST_WORDS)
         await self.storing.close()
         await self.reading.close()
@@ -170,6 +176,10 @@ class House:
             "nats": {"up": self.storing.up and self.reading.up},
             "log": {group: self._log_facts(group) for group in self.config.groups},
             "handlers": {"answering": self.question.answering},
+            "audit": {
+                **self.trail.facts(),
+                "copies": [fault for faults in self._copies.values() for fault in faults],
+            },
             "ring": {
                 "events": sum(len(feed.ring) for feed in feeds),
                 "bytes": sum(feed.ring.length for feed in feeds),
@@ -254,6 +264,7 @@ class House:
             return
         self.peers.discard(peer)
         self.slots.forget(peer.voice)
+        self.chronicle.parted(peer)
         self.leave(peer)
         self.chores.errand(self._write_down(peer))
 
@@ -291,6 +302,8 @@ class House:
             (RENEWED_EACH, self.presence.sweep),
             (SURVEYED_EACH, self._survey),
             (SURVEYED_EACH, self._check_handlers),
+            (SURVEYED_EACH, self._check_trail),
+            (WINDOW, self.chronicle.sweep),
         ):
             self.chores.every(seconds, work)
 
@@ -311,6 +324,16 @@ class House:
     async def _survey(self) -> None:
         for feed in tuple(self.feeds.values()):
             await feed.survey()
+
+    async def _check_trail(self) -> None:
+        """How the copies of the audit trail are; nothing is known while nobody keeps any."""
+        for group in self.config.groups:
+            try:
+                told = await ask(self.reading, group)
+            except BackchannelError:
+                self._copies.pop(group, None)
+            else:
+                self._copies[group] = faults_of(told)
 
     async def _check_handlers(self) -> None:
         await self.question.check(self.config.groups)

@@ -51,6 +51,8 @@ class Peer:
         self.house = house
         self.session = session
         self.gone = False
+        self.came: float | None = None
+        self.ended = (0, "")
         self.purpose = "primary"
         self.feed: Feed | None = None
         self.ear: Ear | None = None
@@ -99,6 +101,7 @@ class Peer:
 
     def lost(self, code: int) -> None:
         self.gone = True
+        self.ended = self.ended if self.ended[0] else (code, "the client left")
         self.session.state = State.GONE
         for task in tuple(self._tasks):
             task.cancel()
@@ -130,6 +133,7 @@ class Peer:
             case Say(frame):
                 self.say(frame)
             case Part(code, reason):
+                self.ended = (code, reason)
                 self.house.leave(
                     self
                 )  # at once: the client may be at the door again before the socket is gone
@@ -153,6 +157,8 @@ class Peer:
         """Send a frame of the connection itself."""
         if frame["type"] == "error":
             self.house.metrics.refused.labels(frame["code"]).inc()
+            if self.session.claims is not None:
+                self.house.chronicle.refused(self.session.claims, frame)
         self.wire.send(pydantic_core.to_json(frame))
 
     def _authenticate(self, wanted: Authenticate) -> None:
@@ -172,7 +178,10 @@ class Peer:
             self.perform(self.session.refused(error, wanted.in_reply_to, now))
             return
         self.perform(self.session.renewed(claims, wanted.in_reply_to, now))
-        if self.ear is not None and self.session.token is claims:
+        if self.session.token is not claims:
+            return
+        self.house.chronicle.renewed(claims)
+        if self.ear is not None:
             self.ear.grant(claims.sidebar_access)
 
     def dump(self, wanted: Wanted, in_reply_to: str) -> None:

@@ -120,7 +120,7 @@ class Gate:
     def __init__(self, keyring: Keyring, origins: Iterable[str]) -> None:
         self._keyring = keyring
         self.rights = keyring.rights
-        self._blotter = Blotter()
+        self.blotter = Blotter()
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
     def admit(self, head: Head) -> Claims | None:
@@ -150,7 +150,7 @@ class Gate:
 
     def note(self, refusal: TurnedAway, remote: str | None) -> None:
         """Write down for the operator what the client is not told."""
-        self._blotter.note(refusal.reason, status=refusal.status, remote=remote, detail=refusal.detail)
+        self.blotter.note(refusal.reason, status=refusal.status, remote=remote, detail=refusal.detail)
 
     def _check_origin(self, head: Head) -> bool:
         origins = head.get_all("Origin")

@@ -8,6 +8,7 @@ from typing import Any
 from backchannel.errors import BackchannelError
 from backchannel.home import Home, Platform
 from backchannel.jetstream.connection import Connection
+from backchannel.service.audit.standing import ask, faults_of
 from cli.door import Where, over_nats
 from cli.finding import Finding, bad, good, skipped
 from cli.furnish import faults
@@ -58,6 +59,7 @@ async def _behind(home: Home, platform: Platform) -> list[Finding]:
         found.append(await _topology(connection, platform))
         for group in platform.groups:
             found += await _handlers(connection, group)
+            found.append(await _audit(connection, group))
         return found
     finally:
         await connection.close()
@@ -80,6 +82,21 @@ async def _handlers(connection: Connection, group: str) -> list[Finding]:
             bad("handlers", f"group {group}: {problem.message}", "see logs/handlers.log in the data folder")
         ]
     return [good("handlers", f"group {group} is answered for"), _clock(answer)]
+
+
+async def _audit(connection: Connection, group: str) -> Finding:
+    """Whether the copies of the audit trail are whole and up to date, as far as a look tells."""
+    try:
+        told = await ask(connection, group, PATIENCE)
+    except BackchannelError:
+        return bad(
+            "audit",
+            f"group {group}: nobody keeps the audit trail",
+            "see logs/handlers.log in the data folder",
+        )
+    if faults := faults_of(told):
+        return bad("audit", f"group {group}: {'; '.join(faults)}", "backchannel audit verify")
+    return good("audit", f"group {group}: {told['position']} records, in {len(told['copies']) + 1} copies")
 
 
 def _clock(answer: dict[str, Any]) -> Finding:

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
 
 import structlog
 
+from backchannel.errors import BackchannelError
 from backchannel.home import Home, Platform, Runtime
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
@@ -24,6 +27,7 @@ from cli.greeting import greet
 from cli.health import ask_health
 from cli.listen import listen, reachable
 from cli.log import Journal, open_log
+from cli.on_record import platform_deed
 from cli.plan import Plan
 from cli.server import Foreign, Nats, Own
 from cli.stopping import signals, unless
@@ -38,6 +42,7 @@ HEALTH_PATIENCE = 10.0
 HEALTH_POLL = 0.05
 BRIDGE_PATIENCE = 5.5
 HANDLERS_PATIENCE = 2.0
+STOPPED_PATIENCE = 2.0
 
 
 async def serve(home: Home, plan: Plan, lock: int, terminal: Terminal, env: Mapping[str, str]) -> None:
@@ -73,6 +78,7 @@ class Parts:
             else Own(home, plan.host, plan.nats_port, plan.durability, lock, self.tell)
         )
         self._door: socket.socket | None = None
+        self._url: str | None = None
         self._bridges: list[Child] = []
         self._handlers: list[Child] = []
 
@@ -84,7 +90,7 @@ class Parts:
         self._door = listen(plan.host, plan.port)
         os.set_inheritable(self._door.fileno(), True)
         port = self._door.getsockname()[1]
-        url = await self._nats.start()
+        self._url = url = await self._nats.start()
         home.token_key()
         home.set_runtime(Runtime(url, plan.groups, plan.host, port, plan.durability))
         await self._furnish(url)
@@ -120,7 +126,25 @@ class Parts:
             self._door.close()
         await asyncio.gather(*(child.stop(BRIDGE_PATIENCE) for child in self._bridges))
         await asyncio.gather(*(child.stop(HANDLERS_PATIENCE) for child in self._handlers))
+        await self._tell_stopped()
         await self._nats.stop()
+
+    def _said(self) -> dict[str, Any]:
+        return {"version": version("backchannel"), "pid": os.getpid(), "groups": list(self._plan.groups)}
+
+    async def _tell_stopped(self) -> None:
+        """In the trail, if it can be reached still: nobody waits long for that."""
+        if self._url is None:
+            return
+        try:
+            async with asyncio.timeout(STOPPED_PATIENCE):
+                user, password = self._home.nats_login("platform")
+                address = Address(self._url, user, password)
+                async with await Connection.open(address, name="up", wait=STOPPED_PATIENCE) as connection:
+                    groups = self._plan.groups
+                    await platform_deed(connection, self._home, groups, "stopped", self._said())
+        except (BackchannelError, TimeoutError) as problem:
+            log.warning("stop_not_on_record", problem=str(problem))
 
     def kill(self) -> None:
         """At once. What is stored stays stored."""
@@ -136,6 +160,7 @@ class Parts:
             await require_jetstream(connection, url)
             await furnish(connection, self._plan.groups)
             await take_over(self._home, connection)
+            await platform_deed(connection, self._home, self._plan.groups, "started", self._said())
         finally:
             await connection.close()
 

@@ -17,6 +17,7 @@ from backchannel.home import Home, Settings
 from backchannel.protocol.claims import Claims
 from cli.directory import register
 from cli.group import Group
+from cli.on_record import entered, token_facts
 from cli.option import Duration, Name, data_option
 from cli.terminal import Terminal
 
@@ -59,6 +60,7 @@ def create(
     claims = draft(entity, now=int(time.time()), lifetime=ttl, jti=secrets.token_hex(16), fields=fields)
     settings = Home.from_environment(os.environ, data)
     text = sign(claims, settings.token_key())
+    asyncio.run(_on_record(terminal, settings, claims))
     try:
         asyncio.run(register(settings, claims))
     except BackchannelError as problem:
@@ -68,6 +70,14 @@ def create(
     else:
         terminal.line(text)
     _warn(claims, settings, terminal)
+
+
+async def _on_record(terminal: Terminal, settings: Settings, claims: Claims) -> None:
+    """No token comes into the world unseen, as long as there is somebody to see it."""
+    group, entity = claims.collaboration_group, claims.sub
+    known = await entered(settings, group, "identity", entity, "token_created", token_facts(claims))
+    if not known and isinstance(settings, Home) and settings.serving():
+        terminal.say("note: the audit trail cannot be reached, so this token is not on record.")
 
 
 def _claims_file(file: IO[str] | None) -> dict[str, Any]:

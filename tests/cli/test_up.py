@@ -202,7 +202,9 @@ def test_a_server_that_runs_already_is_used_and_its_login_kept_as_a_secret(
     assert set(up.children()) == {"bridge", "handlers"}
     assert up.run("status").code == 0
     holders = [
-        path.name for path in up.data.rglob("*") if path.is_file() and str(password) in path.read_text()
+        path.name
+        for path in up.data.rglob("*")
+        if path.is_file() and str(password) in path.read_text("utf-8", "replace")
     ]
     assert holders == ["nats.json"]
     for child in up.children().values():

@@ -1,4 +1,4 @@
-"""The archive: both copies of every group's trail and its seals; one process at a time for each folder."""
+"""The archive: both copies of every group's trail, its seals and its scribes; one for each folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from typing import Any
 
 import structlog
 
+from backchannel.errors import BackchannelError
 from backchannel.home.files import reason
 from backchannel.service.audit.copying import Copying
 from backchannel.service.audit.locate import head
+from backchannel.service.audit.scribe import Scribe
 from backchannel.service.audit.sealing import Sealing
 from backchannel.service.audit.segment import Segments
+from backchannel.service.audit.sources import sources
 from backchannel.service.audit.standing import answer
 from backchannel.service.audit.table import Table
+from backchannel.service.audit.unfinished import tell_unfinished
 from backchannel.service.house import House
 
 log = structlog.get_logger()
@@ -27,33 +31,39 @@ LOCK_POLL = 1.0
 
 
 class Archive:
-    """Runs in every handlers process; only the one that holds the lock of the folder does anything."""
+    """Runs in every handlers process; only the one that holds the lock of the folder does anything.
 
-    def __init__(self, house: House, folder: Path) -> None:
+    Without a folder there are no copies, and every process does the rest: each record is entered once.
+    """
+
+    def __init__(self, house: House, folder: Path | None) -> None:
         self._house = house
         self._folder = folder
-        self.copyings = [
+        self._copyings = [
             Copying(house.connection, group, copy)
             for group in house.groups
+            if folder is not None
             for copy in (Segments(folder, group), Table(folder, group))
         ]
-        self.sealings = [Sealing(house, group) for group in house.groups] if house.records.seed else []
+        self._sealings = [Sealing(house, group) for group in house.groups] if house.records.seed else []
+        self._scribes = [
+            Scribe(house, group, source)
+            for place, group in enumerate(house.groups)
+            for source in sources(group, first=not place)
+        ]
 
     async def run(self) -> None:
         """Until cancelled."""
         async with self._alone(), asyncio.TaskGroup() as tasks:
-            for copying in self.copyings:
+            for copying in self._copyings:
                 tasks.create_task(copying.run())
-            for sealing in self.sealings:
+            for scribe in self._scribes:
+                tasks.create_task(scribe.run())
+            for sealing in self._sealings:
                 tasks.create_task(sealing.run())
-            told = [
-                await answer(self._house.connection, group, self.standing) for group in self._house.groups
-            ]
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                for one in told:
-                    one.close()
+            for group in self._house.groups:
+                tasks.create_task(self._tell_unfinished(group))
+            await self._answer()
 
     async def standing(self, group: str) -> dict[str, Any]:
         """Each copy with how far it is, and the primary."""
@@ -61,35 +71,61 @@ class Archive:
         return {
             "group": group,
             "position": newest.position if newest else 0,
-            "copies": [one.standing.shown() for one in self.copyings if one.standing.group == group],
-            "sealing": next((one.failing for one in self.sealings if one.failing), None),
+            "copies": [one.standing.shown() for one in self._copyings if one.standing.group == group],
+            "sealing": next((one.failing for one in self._sealings if one.failing), None),
         }
+
+    async def _answer(self) -> None:
+        """Answer how it stands, until cancelled."""
+        told = [await answer(self._house.connection, group, self.standing) for group in self._house.groups]
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for subscription in told:
+                subscription.close()
+
+    async def _tell_unfinished(self, group: str) -> None:
+        """Once at the start, as soon as the trail can be read."""
+        while True:
+            try:
+                count = await tell_unfinished(self._house.connection, self._house.trail, group)
+            except BackchannelError as problem:
+                log.info("unfinished_intents_unknown", group=group, problem=problem.message)
+                await asyncio.sleep(LOCK_POLL)
+                continue
+            if count:
+                log.warning("intents_without_result", group=group, count=count)
+            return
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         """Be the only one to write to the folder; waits for that, however long it takes."""
-        descriptor = await self._locked()
+        if self._folder is None:
+            yield
+            return
+        descriptor = await _locked(self._folder)
         try:
             yield
         finally:
             os.close(descriptor)
 
-    async def _locked(self) -> int:
-        told = False
-        while True:
-            try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as problem:
-                if not told:
-                    log.error("audit_folder_unusable", folder=str(self._folder), problem=reason(problem))
-                told = True
-                await asyncio.sleep(LOCK_POLL)
-                continue
+
+async def _locked(folder: Path) -> int:
+    """The descriptor that holds the lock, once nobody else does. An unusable folder is told once."""
+    told = False
+    while True:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            if not told:
+                log.error("audit_folder_unusable", folder=str(folder), problem=reason(problem))
+            told = True
+        else:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
-                await asyncio.sleep(LOCK_POLL)
             else:
                 return descriptor
+        await asyncio.sleep(LOCK_POLL)
