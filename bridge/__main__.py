@@ -10,24 +10,26 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from backchannel import logs
+from backchannel.delivery.keys import Keys
 from backchannel.errors import BackchannelError
 from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.service.keeping import pepper_of
+from backchannel.service.keyring import Keyring
 from bridge.config import Config
 from bridge.host import Site
 from bridge.house import House
 from bridge.http import Pages
 from bridge.metrics import Metrics
 from bridge.port import Port
-from bridge.upgrade import Gate, Keyring, own_origins
+from bridge.upgrade import Gate, own_origins
 
 log = structlog.get_logger("bridge")
 
@@ -37,32 +39,39 @@ GOODBYE_SECONDS = 1.5
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
+class Secrets(NamedTuple):
+    """What a bridge knows that nobody else may: of tokens, of digests in the trail, of stored records."""
+
+    tokens: Callable[[], Keys]
+    pepper: bytes
+    seals: tuple[bytes, ...]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. The exit code is that of the wire protocol, section 7."""
     chosen = _parser().parse_args(arguments)
     logs.configure(chosen.log_level)
     try:
-        config, address, key, pepper = _settings(chosen)
+        config, address, secrets = _settings(chosen)
         sock = _socket(chosen.fd, config)
-        _run(serve(config, address, key, sock, pepper))
+        _run(serve(config, address, secrets, sock))
     except BackchannelError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return EXIT_CODES.get(error.code, 1)
     return 0
 
 
-async def serve(
-    config: Config, address: Address, key: bytes, sock: socket.socket, pepper: bytes = b""
-) -> None:
+async def serve(config: Config, address: Address, secrets: Secrets, sock: socket.socket) -> None:
     """Serve on a bound socket until told to stop. Raises BackchannelError when it cannot."""
     stopping = _signals()
     metrics, site = Metrics(), Site()
     host, number = sock.getsockname()[:2]
     origins = [*own_origins(str(host), int(number)), *config.allowed_origins]
-    gate = Gate(Keyring(key, time.time, config.groups), origins)
+    nonce_needed = not config.bearer_tokens
+    gate = Gate(Keyring(secrets.tokens, time.time, config.groups, nonce_needed=nonce_needed), origins)
     port = Port(config, metrics, site, gate, Pages(config, metrics, site, gate).app())
     await port.open(sock)  # before there is anything to serve: whoever comes now is told to come again
-    house = await _unless(stopping, House.open(address, config, metrics, gate, pepper))
+    house = await _unless(stopping, House.open(address, config, metrics, gate, secrets.pepper, secrets.seals))
     if house is None:
         await port.close("The bridge stops.", GOODBYE_SECONDS)
         return
@@ -132,7 +141,7 @@ def _settle_memory() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _settings(chosen: argparse.Namespace) -> tuple[Config, Address, bytes, bytes]:
+def _settings(chosen: argparse.Namespace) -> tuple[Config, Address, Secrets]:
     """Flags, then environment, then the data folder. Raises BackchannelError."""
     settings = Home.from_environment(os.environ, chosen.data)
     runtime = settings.runtime()
@@ -144,7 +153,8 @@ def _settings(chosen: argparse.Namespace) -> tuple[Config, Address, bytes, bytes
     )
     user, password = settings.nats_login("platform")
     pepper = pepper_of(settings.audit_key())
-    return config, Address(runtime.nats, user, password), settings.token_key(), pepper
+    secrets = Secrets(settings.token_keys(), pepper, settings.seal_keys())
+    return config, Address(runtime.nats, user, password), secrets
 
 
 def _socket(fd: int | None, config: Config) -> socket.socket:

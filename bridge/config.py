@@ -28,6 +28,7 @@ class Config:
         close_seconds: how long a closing connection may take to say goodbye.
         retry_spread: clients told to reconnect are spread over this many seconds.
         stop_seconds: the longest an orderly stop may take.
+        bearer_tokens: whether tokens without a nonce, which open any number of connections, are believed.
     """
 
     groups: tuple[str, ...] = ("main",)
@@ -56,6 +57,7 @@ class Config:
     retry_spread: float = 5.0
     stop_seconds: float = 5.0
     backlog: int = 4096
+    bearer_tokens: bool = True
 
     def with_environment(self, env: Mapping[str, str]) -> Config:
         """This, changed by the ``BACKCHANNEL_*`` variables that are set.
@@ -73,12 +75,21 @@ class Config:
 
 def _read(name: str, text: str, default: Any) -> Any:
     match default:
+        case bool():
+            return _switch(name, text)
         case tuple():
             return tuple(part.strip() for part in text.split(",") if part.strip())
         case str():
             return text
         case _:
             return _number(name, text, type(default))
+
+
+def _switch(name: str, text: str) -> bool:
+    switch = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in switch:
+        raise BadMessage(f"{name} must be true or false, and is {text!r}.", field=name)
+    return switch[text.lower()]
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -72,6 +73,7 @@ class House:
         metrics: Metrics,
         gate: Gate,
         pepper: bytes = b"",
+        seals: Sequence[bytes] = (b"",),
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = time.time
@@ -96,6 +98,7 @@ class House:
         self.feeds: dict[str, Feed] = {}
         self._copies: dict[str, list[str]] = {}
         self.peers: set[Peer] = set()
+        self.keyring = gate.keyring
         self.rights = gate.rights
         self._gate = gate
 
@@ -103,7 +106,13 @@ class House:
 
     @classmethod
     async def open(
-        cls, address: Address, config: Config, metrics: Metrics, gate: Gate, pepper: bytes = b""
+        cls,
+        address: Address,
+        config: Config,
+        metrics: Metrics,
+        gate: Gate,
+        pepper: bytes = b"",
+        seals: Sequence[bytes] = (b"",),
     ) -> House:
         """Connect, and read what there is; however long it takes until the log can be reached.
 
@@ -112,7 +121,7 @@ class House:
         """
         storing = await Connection.open(address, name="bridge-storing", wait=None)
         reading = await Connection.open(address, name="bridge-reading", wait=None)
-        house = cls(storing, reading, config, metrics, gate, pepper)
+        house = cls(storing, reading, config, metrics, gate, pepper, seals)
         await until_done("the settings", house._settings.open)
         await until_done("the rights in force", lambda: house.rights.open(reading, house._rights_changed))
         await until_done("the directory", house.directory.open)
@@ -286,6 +295,12 @@ class House:
         for peer in tuple(self.peers):
             peer.narrow(group, entity)
 
+    def _check_keys(self) -> None:
+        """Whose token was signed with a key that was retired must come back with another one."""
+        if self.keyring.changed():
+            for peer in tuple(self.peers):
+                peer.check_token()
+
     def _succeeded(self, place: Place, revision: int) -> None:
         """Another bridge has somebody in this place now."""
         for peer in self.roster.of(place.group, place.agent):
@@ -309,6 +324,7 @@ class House:
 
     async def _tick(self) -> None:
         now = self.clock()
+        self._check_keys()
         self.metrics.in_flight.set(ON_THEIR_WAY - self.publisher.free)
         for group, feed in self.feeds.items():
             self.metrics.tail_lag.labels(group).set(feed.lag)

@@ -28,7 +28,16 @@ CLOSE_CODES = (
 TURNED_AWAY = (
     *("bad_request", "bad_path", "bad_method", "bad_handshake", "head_too_large", "head_too_slow"),
     *("not_serving", "too_many", "too_many_from_address", "too_many_unauthenticated"),
-    *("wrong_origin", "no_token", "several_tokens", "bad_token", "expired", "wrong_group", "revoked"),
+    *(
+        "wrong_origin",
+        "no_token",
+        "several_tokens",
+        "bad_token",
+        "expired",
+        "wrong_group",
+        "revoked",
+        "no_nonce",
+    ),
 )
 PERMISSIONS = ("active", "observer")
 OUTCOMES = ("resumed", "gap", "live_only")

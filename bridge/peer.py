@@ -208,9 +208,14 @@ class Peer:
         token = self.session.token
         if token is None or token.collaboration_group != group or entity not in ("", token.sub):
             return
-        why = self.house.rights.why_refused(token, self.house.clock())
-        if why is None:
-            self.session.rights_changed()
+        self.session.rights_changed()
+        self.check_token()
+
+    def check_token(self) -> None:
+        """Send the connection away if its token is not believed any more."""
+        token = self.session.token
+        why = self.house.keyring.why_not_any_more(token) if token is not None else None
+        if token is None or why is None:
             return
         security.warning("sent_away", agent=token.sub, remote=self.wire.remote, why=why)
         self.send_away(CloseCode.FORBIDDEN, "this token is not accepted any more")

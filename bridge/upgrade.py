@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,14 +11,12 @@ from websockets.headers import parse_subprotocol
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from backchannel.delivery import token as tokens
 from backchannel.errors import BackchannelError, Expired
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import SUBPROTOCOL
-from backchannel.service.rights import RightsInForce
+from backchannel.service.keyring import Keyring, NoNonce, Revoked, WrongGroup
 from bridge.blotter import Blotter
 
-MOST_VERIFIED = 10_000
 BEARER_SUBPROTOCOL = "bearer."
 NEUTRAL = "This needs a valid token."
 """All that a stranger is told; which of the reasons it was is for the log."""
@@ -46,70 +42,6 @@ class Head(Protocol):
     def get_all(self, name: str) -> list[str]: ...
 
 
-class Revoked(tokens.BadToken):
-    """The token was good, and is not believed any more."""
-
-
-class WrongGroup(tokens.BadToken):
-    """The token is good, but for a group that is not served here."""
-
-
-class Keyring:
-    """Believes tokens, and remembers for a while which ones it believed.
-
-    Args:
-        clock: seconds since 1970, UTC.
-        groups: whom this bridge serves; a token for another group is a bad one.
-        rights: what narrows or revokes tokens.
-    """
-
-    def __init__(
-        self,
-        key: bytes,
-        clock: Callable[[], float],
-        groups: Iterable[str],
-        *,
-        rights: RightsInForce | None = None,
-        most: int = MOST_VERIFIED,
-    ) -> None:
-        self.rights = rights or RightsInForce()
-        self._key = key
-        self._clock = clock
-        self._groups = frozenset(groups)
-        self._most = most
-        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
-
-    def verify(self, token: str) -> Claims:
-        """What the token says. Raises Expired or BadToken, with a message that is for the log only."""
-        claims = self._read(token)
-        if (why := self.rights.why_refused(claims, self._clock())) is not None:
-            raise Revoked(why)
-        return claims
-
-    def _read(self, token: str) -> Claims:
-        digest = hashlib.sha256(token.encode(errors="replace")).digest()
-        known = self._verified.get(digest)
-        if known is not None and known.exp > self._clock():
-            self._verified.move_to_end(digest)
-            return known
-        self._verified.pop(digest, None)
-        claims = tokens.verify(token, self._key, self._clock())
-        self._check_group(claims)
-        if claims.nonce is None:  # a token for one connection is looked at each time
-            self._remember(digest, claims)
-        return claims
-
-    def _check_group(self, claims: Claims) -> None:
-        group = claims.collaboration_group
-        if group not in self._groups:
-            raise WrongGroup(f"The token of {claims.sub!r} is for the group {group!r}, not served here.")
-
-    def _remember(self, digest: bytes, claims: Claims) -> None:
-        self._verified[digest] = claims
-        if len(self._verified) > self._most:
-            self._verified.popitem(last=False)
-
-
 class Gate:
     """Decides by Origin and token.
 
@@ -118,7 +50,7 @@ class Gate:
     """
 
     def __init__(self, keyring: Keyring, origins: Iterable[str]) -> None:
-        self._keyring = keyring
+        self.keyring = keyring
         self.rights = keyring.rights
         self.blotter = Blotter()
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
@@ -162,7 +94,7 @@ class Gate:
         if token is None:
             raise TurnedAway(401, "no_token", NEUTRAL)
         try:
-            return self._keyring.verify(token)
+            return self.keyring.verify(token)
         except BackchannelError as error:
             raise TurnedAway(401, _reason(error), NEUTRAL, detail=error.message) from None
 
@@ -209,6 +141,8 @@ def _reason(error: BackchannelError) -> str:
             return "wrong_group"
         case Revoked():
             return "revoked"
+        case NoNonce():
+            return "no_nonce"
     return "bad_token"
 
 

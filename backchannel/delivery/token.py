@@ -8,14 +8,17 @@ from typing import Any
 import jwt
 from pydantic import ValidationError
 
+from backchannel.delivery.keys import Key, Keys
 from backchannel.errors import BadMessage, Expired, Forbidden
 from backchannel.protocol.claims import AUDIENCE, Claims
 from backchannel.protocol.identifier import is_reserved
 
 ALGORITHM = "HS256"
+"""The one algorithm that counts; a header with another one is refused before any key is tried."""
+
 MAX_TOKEN_BYTES = 16_384
 MAX_CLOCK_SKEW = 60.0
-"""Seconds by which a token may be issued in our future. Expiry has no such grace."""
+"""Seconds by which a token's beginning may lie in our future. Expiry has no such grace."""
 
 _TWINS = (("sub", "entity_id"), ("iat", "issued_at"), ("exp", "expires_at"))
 _REQUIRED = ["sub", "aud", "iat", "exp", "jti"]
@@ -46,49 +49,91 @@ def draft(
 
 
 def sign(claims: Claims, key: bytes) -> str:
-    """The token in compact form (RFC 7519, HS256). Absent claims are left out, not null."""
-    return jwt.encode(claims.model_dump(mode="json", exclude_none=True), key, algorithm=ALGORITHM)
+    """The token in compact form (RFC 7519, HS256) with its key's name. Absent claims are left out."""
+    content = claims.model_dump(mode="json", exclude_none=True)
+    return jwt.encode(content, key, algorithm=ALGORITHM, headers={"kid": Key(key).kid})
 
 
-def verify(token: str, key: bytes, now: float) -> Claims:
+def verify(token: str, keys: bytes | Keys, now: float, skew: float = MAX_CLOCK_SKEW) -> Claims:
     """What a token says, if it is ours and in force at `now` (seconds since 1970, UTC).
+
+    No token outlives the key that signed it: `exp` of the answer is the earlier of both ends.
+
+    Args:
+        skew: seconds by which `iat` and `nbf` may lie in our future.
 
     Raises:
         Expired: it was good once.
         BadToken: anything else.
     """
-    claims = _read(token, key)
+    known = Keys(Key(keys)) if isinstance(keys, bytes) else keys
+    claims, begins = _read(token, known, now)
     if is_reserved(claims.sub):
         raise BadToken(f"The token is for {claims.sub!r}, a name that is the platform's own.")
     if claims.exp <= now:
         raise Expired(
             f"The token of {claims.sub!r} expired {int(now - claims.exp)} s ago; ask for a new one."
         )
-    if claims.iat > now + MAX_CLOCK_SKEW:
-        raise BadToken(f"The token of {claims.sub!r} was issued in the future; compare the clocks.")
+    if max(claims.iat, begins) > now + skew:
+        raise BadToken(f"The token of {claims.sub!r} begins in the future; compare the clocks.")
     return claims
 
 
-def _read(token: str, key: bytes) -> Claims:
+def _read(token: str, keys: Keys, now: float) -> tuple[Claims, float]:
+    """What it says, and from when on (`nbf`)."""
     if len(token) > MAX_TOKEN_BYTES:
         raise BadToken(f"The token is longer than {MAX_TOKEN_BYTES} bytes.")
+    kid = _key_id(token)
+    for key in keys.candidates(kid, now):
+        try:
+            payload = _decoded(token, key)
+        except jwt.InvalidSignatureError:
+            continue
+        except (jwt.InvalidTokenError, ValueError) as problem:
+            raise BadToken(f"The token is not valid: {problem}.") from problem
+        return _believed(payload, key)
+    named = f"the key {kid!r}, which is not one of ours" if kid is not None else "none of our keys"
+    raise BadToken(f"The token is signed with {named}, or was changed after it was signed.")
+
+
+def _key_id(token: str) -> str | None:
+    """Refuses every header but ours, before a key is tried."""
     try:
-        payload = jwt.decode(
-            token,
-            key,
-            algorithms=[ALGORITHM],
-            audience=AUDIENCE,
-            # The clock is ours (`now`), so the library must not look at its own.
-            options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
-        )
+        header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, ValueError) as problem:
         raise BadToken(f"The token is not valid: {problem}.") from problem
-    if "nbf" in payload:
-        raise BadToken("The token has a start of validity (nbf), which is not supported.")
+    if (named := header.get("alg")) != ALGORITHM:
+        raise BadToken(f"The token names the algorithm {str(named)[:32]!r}; only {ALGORITHM} counts.")
+    if "crit" in header:
+        raise BadToken("The token asks for an extension (crit) that is not known here.")
+    kid = header.get("kid")
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= 64 and kid.isprintable()):
+        raise BadToken("The token's key id (kid) is no short text.")
+    return kid
+
+
+def _decoded(token: str, key: Key) -> dict[str, Any]:
+    return jwt.decode(
+        token,
+        key.secret,
+        algorithms=[ALGORITHM],
+        audience=AUDIENCE,
+        # The clock is ours (`now`), so the library must not look at its own.
+        options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+    )
+
+
+def _believed(payload: dict[str, Any], key: Key) -> tuple[Claims, float]:
+    begins = payload.pop("nbf", 0)
+    if isinstance(begins, bool) or not isinstance(begins, int | float):
+        raise BadToken("The token's start of validity (nbf) is no number.")
     try:
-        return _claims(payload)
+        claims = _claims(payload).verified_with(key.kid)
     except BadMessage as problem:
         raise BadToken(problem.message) from problem
+    if key.until is not None and key.until < claims.exp:
+        claims = claims.model_copy(update={"exp": int(key.until)})
+    return claims, begins
 
 
 def _claims(payload: Mapping[str, Any], strict_subject: str | None = None) -> Claims:

@@ -54,9 +54,17 @@ def read_secret(path: Path, *, checked: bool = True) -> str:
     return text
 
 
+def random_key() -> bytes:
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def encode_key(key: bytes) -> str:
+    return base64.urlsafe_b64encode(key).decode()
+
+
 def new_key() -> str:
     """32 fresh random bytes in base64url, as a line."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
+    return encode_key(random_key()) + "\n"
 
 
 def decode_key(text: str, path: Path) -> bytes:

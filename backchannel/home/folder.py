@@ -13,9 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from backchannel.delivery.keys import Keys
 from backchannel.home import files
 from backchannel.home.files import FolderError, FolderInUse, NotRunning
-from backchannel.home.settings import ROLES, Environment, Platform, Role, Runtime, Settings
+from backchannel.home.keys import KeyFiles, read_keys, rotate
+from backchannel.home.settings import ROLES, Environment, Platform, Role, Runtime, Settings, seal_key
 
 DEFAULT_FOLDER = ".backchannel"
 LOCK_POLL = 0.05
@@ -104,6 +106,25 @@ class Home:
             if not path.exists():
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
+
+    def token_keys(self) -> KeyFiles:
+        """The key that signs tokens and those before it, followed from now on."""
+        self.token_key()
+        current, former = self._token_files()
+        return KeyFiles((current, former), lambda: read_keys(current, former))
+
+    def rotate_token_key(self, keep: float) -> Keys:
+        """Sign with a new key from now on; tokens of the one before are believed for `keep` seconds."""
+        self.token_key()
+        with self._alone():
+            return rotate(*self._token_files(), keep)
+
+    def _token_files(self) -> tuple[Path, Path]:
+        return self.secrets / "token.key", self.secrets / "token.former.json"
+
+    def seal_keys(self) -> tuple[bytes, ...]:
+        """Keys of the seals on what the platform stores: the first one seals, each of them is believed."""
+        return (seal_key(self.audit_key()),)
 
     def audit_key(self) -> bytes:
         """The 32 bytes from which the keys of the audit trail are made, made on first use."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from backchannel.home.files import FolderError, decode_key, read_secret
+from backchannel.home.keys import KeyFiles, read_keys
 
 Role = Literal["platform", "operator", "system"]
 ROLES: tuple[Role, ...] = ("platform", "operator", "system")
@@ -63,6 +64,8 @@ class Settings(Protocol):
     def runtime(self) -> Runtime: ...
     def nats_login(self, role: Role) -> tuple[str | None, str | None]: ...
     def token_key(self) -> bytes: ...
+    def token_keys(self) -> KeyFiles: ...
+    def seal_keys(self) -> tuple[bytes, ...]: ...
     def audit_key(self) -> bytes: ...
     def audit_folder(self) -> Path | None: ...
 
@@ -94,6 +97,22 @@ class Environment:
             )
         return decode_key(read_secret(Path(path), checked=False), Path(path))
 
+    def token_keys(self) -> KeyFiles:
+        """Also those of BACKCHANNEL_FORMER_KEYS_FILE: JSON, ``{"keys": [{"key": …, "until": seconds}]}``."""
+        self.token_key()
+        current = Path(self._env["BACKCHANNEL_TOKEN_KEY_FILE"])
+        named = self._env.get("BACKCHANNEL_FORMER_KEYS_FILE")
+        former = Path(named) if named else None
+        paths = [path for path in (current, former) if path is not None]
+        return KeyFiles(paths, lambda: read_keys(current, former, checked=False))
+
+    def seal_keys(self) -> tuple[bytes, ...]:
+        """From the key of the audit trail if it has a file; else from each key of tokens."""
+        if self._env.get("BACKCHANNEL_AUDIT_KEY_FILE"):
+            return (seal_key(self.audit_key()),)
+        keys = self.token_keys()()
+        return tuple(seal_key(key.secret) for key in (keys.current, *keys.former))
+
     def audit_key(self) -> bytes:
         """From the file that BACKCHANNEL_AUDIT_KEY_FILE names; without one, made from the key of tokens."""
         path = self._env.get("BACKCHANNEL_AUDIT_KEY_FILE")
@@ -105,3 +124,8 @@ class Environment:
         """Where copies of the audit trail are kept: BACKCHANNEL_AUDIT_FOLDER, or nowhere."""
         folder = self._env.get("BACKCHANNEL_AUDIT_FOLDER")
         return Path(folder) if folder else None
+
+
+def seal_key(secret: bytes) -> bytes:
+    """The key of the seals on stored records, made from a secret that does something else."""
+    return hmac.digest(secret, b"backchannel stored records", "sha256")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.lane import Lane
@@ -68,3 +68,15 @@ class Claims(BaseModel):
     issued_at: int | None = None
     expires_at: int | None = None
     nonce: Annotated[str, Field(min_length=8, max_length=256)] | None = None
+    _kid: str | None = PrivateAttr(default=None)
+
+    @property
+    def kid(self) -> str | None:
+        """The key that the token was verified with; None before it was."""
+        return self._kid
+
+    def verified_with(self, kid: str) -> Claims:
+        """The same, with the key they were found to be signed with."""
+        verified = self.model_copy()
+        verified._kid = kid
+        return verified

@@ -17,12 +17,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from backchannel.delivery import token as tokens
 from backchannel.errors import BackchannelError
 from backchannel.protocol.claims import Claims
+from backchannel.service.keyring import Keyring
 from bridge.config import Config
 from bridge.host import Site
 from bridge.http import Pages
 from bridge.metrics import Metrics
 from bridge.port import Port
-from bridge.upgrade import Gate, Keyring, own_origins
+from bridge.upgrade import Gate, own_origins
 from bridge.wire import Wire
 
 KEY = b"k" * 32

@@ -12,8 +12,9 @@ from websockets.exceptions import InvalidStatus
 
 from backchannel.delivery import token as tokens
 from backchannel.errors import Expired
+from backchannel.service.keyring import Keyring, WrongGroup
 from bridge.blotter import LINES_PER_SECOND, Blotter
-from bridge.upgrade import Gate, Keyring, TurnedAway, WrongGroup, own_origins
+from bridge.upgrade import Gate, TurnedAway, own_origins
 from tests.bridge.conftest import KEY, Opener, Running, hang_up, read_head, status_of
 
 

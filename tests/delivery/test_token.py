@@ -35,7 +35,7 @@ def forged(key: bytes = KEY, algorithm: str = "HS256", headers: Any = None, **ch
 )
 def test_what_was_signed_is_read_again(entity: str, lifetime: int, level: str) -> None:
     claims = draft(entity, now=NOW, lifetime=lifetime, jti="x", fields={"supervision_level": level})
-    assert verify(sign(claims, KEY), KEY, NOW) == claims
+    assert verify(sign(claims, KEY), KEY, NOW).model_dump() == claims.model_dump()
 
 
 def test_both_names_of_a_claim_are_written() -> None:
@@ -89,7 +89,9 @@ def test_a_token_without_a_registered_claim_is_refused(claim: str) -> None:
         {"sub": "a.*.>", "entity_id": "a.*.>"},
         {"can_spawn_sidebars": "yes"},
         {"tools": {"allowed": "all"}},
-        {"nbf": NOW - 1},
+        {"nbf": NOW + 3600},
+        {"nbf": "soon"},
+        {"nbf": True},
     ],
 )
 def test_a_signed_token_that_claims_nonsense_is_refused(changes: dict[str, Any]) -> None:

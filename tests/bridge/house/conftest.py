@@ -21,13 +21,14 @@ from backchannel.jetstream.publish import Entry, Publisher, Stored
 from backchannel.jetstream.read import Record, describe, page
 from backchannel.jetstream.topology import provision
 from backchannel.protocol.subject import InContext, events_stream
+from backchannel.service.keyring import Keyring
 from bridge.config import Config
 from bridge.host import Site
 from bridge.house import House
 from bridge.http import Pages
 from bridge.metrics import Metrics
 from bridge.port import Port
-from bridge.upgrade import Gate, Keyring, own_origins
+from bridge.upgrade import Gate, own_origins
 from tests.bridge.house.client import PATIENCE, Client, client
 from tests.build import content
 
