@@ -115,17 +115,22 @@ async def _locked(folder: Path) -> int:
     told = False
     while True:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if (descriptor := _lock(folder)) is not None:
+                return descriptor
         except OSError as problem:
             if not told:
                 log.error("audit_folder_unusable", folder=str(folder), problem=reason(problem))
             told = True
-        else:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-            else:
-                return descriptor
         await asyncio.sleep(LOCK_POLL)
+
+
+def _lock(folder: Path) -> int | None:
+    """The descriptor that holds the lock; None if somebody else has it. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
