@@ -142,8 +142,11 @@ class Peer:
                 self.voice.alone(self.house.arrive(self, hello))
             case Keep():
                 self.voice.keep(effect)
-            case Acknowledge(cursor):
-                self._acknowledge(cursor)
+            case Acknowledge(cursor, message_ids):
+                if message_ids and self.holding is not None:
+                    self.holding.has(message_ids)
+                if cursor is not None:
+                    self._acknowledge(cursor)
             case Ask():
                 self.voice.ask(effect)
             case Authenticate():

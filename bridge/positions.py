@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pydantic_core
 import structlog
 
+from backchannel.delivery.acknowledgement import named
 from backchannel.delivery.resume import Standing
 from backchannel.errors import BackchannelError, Conflict, Forbidden
 from backchannel.jetstream.bucket import Bucket
@@ -41,13 +43,14 @@ class Place(NamedTuple):
 class Record:
     """What is kept of a place: how far it is, and the digests of its session tokens.
 
-    `session` is the current one; `previous` the one before, which still counts until the client has shown
-    that it got the new one.
+    `named` are single messages that were acknowledged beside that. `session` is the current one; `previous`
+    the one before, which still counts until the client has shown that it got the new one.
     """
 
     standing: Standing
     session: str
     previous: str | None = None
+    named: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, payload: bytes) -> Record | None:
@@ -55,14 +58,15 @@ class Record:
         try:
             kept: dict[str, Any] = pydantic_core.from_json(payload)
             standing = Standing(str(kept["epoch"]), int(kept["acked"]), int(kept["since"]))
-            return cls(standing, str(kept["session"]), kept.get("previous"))
+            return cls(standing, str(kept["session"]), kept.get("previous"), tuple(kept.get("named") or ()))
         except (ValueError, KeyError, TypeError):
             log.warning("a position cannot be read")
             return None
 
     def written(self) -> bytes:
         sessions = {"session": self.session, "previous": self.previous}
-        return pydantic_core.to_json(asdict(self.standing) | sessions)
+        named = {"named": self.named} if self.named else {}
+        return pydantic_core.to_json(asdict(self.standing) | sessions | named)
 
     def recognises(self, session: str) -> bool:
         offered = digest(session)
@@ -91,6 +95,12 @@ class Holding:
 
     def acknowledge(self, position: int) -> None:
         self._change(replace(self.record, standing=replace(self.record.standing, acked=position)))
+
+    def has(self, message_ids: Iterable[str]) -> None:
+        """The client names messages that it has."""
+        known = named(self.record.named, message_ids)
+        if known != self.record.named:
+            self._change(replace(self.record, named=known))
 
     def confirm(self) -> None:
         """The client has its new session token; the one before it ends."""
@@ -137,7 +147,8 @@ class Positions:
             Unavailable: it cannot be written now.
         """
         session = secrets.token_urlsafe(32)
-        taken = Record(standing, digest(session), digest(presented) if presented else None)
+        known = kept.record.named if kept.record is not None else ()
+        taken = Record(standing, digest(session), digest(presented) if presented else None, known)
         if kept.revision:
             revision = await self._bucket.update(str(place), taken.written(), kept.revision)
         else:

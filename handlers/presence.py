@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from backchannel.protocol.presence import AgentPresence
+from backchannel.service.context import Context
 from backchannel.service.declare import Service
-from backchannel.service.follower import Happened, Note
+from backchannel.service.happened import Happened, Note
 
 service = Service("presence", about=__doc__)
 
 
 @service.follows("bc.{group}.evt.all.*.presence")
-async def note(happened: Happened) -> Note | None:
+async def note(happened: Happened, ctx: Context) -> Note | None:
     """What the last presence of an agent says is what its directory entry says."""
     event = happened.event
     if not isinstance(event, AgentPresence) or event.agent_id is None:

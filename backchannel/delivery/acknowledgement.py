@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class Acknowledgement:
     """The lowest contiguous position a client acknowledged. It only rises."""
@@ -27,6 +29,19 @@ class Acknowledgement:
             return False
         self._position = reached
         return True
+
+
+MOST_NAMED = 512
+"""Single messages of which it is known that a client has them, beside its position."""
+
+
+def named(known: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    """With what a client names as received; the newest stay."""
+    kept = dict.fromkeys(known)
+    for name in more:
+        kept.pop(name, None)
+        kept[name] = None
+    return tuple(kept)[-MOST_NAMED:]
 
 
 class Ahead:

@@ -14,6 +14,7 @@ from backchannel.errors import (
     Unavailable,
     UnknownAgent,
 )
+from backchannel.protocol.attention import Handled
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.memory import MemoryUpdate
@@ -47,7 +48,7 @@ def admit(agent: str, message: AnyMessage, membership: Membership, knows: Knows)
 
 def require_offered(message: AnyMessage) -> None:
     """Raises Unavailable for what nothing here answers yet."""
-    if message.way is Way.STATEFUL and not isinstance(message, SidebarMessageBody):
+    if message.way is Way.STATEFUL and not isinstance(message, SidebarMessageBody | Handled):
         raise Unavailable(f"This platform does not offer {message.type!r} yet.", field="type")
 
 

@@ -60,9 +60,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """The client says it has everything up to this cursor."""
+    """The client says it has everything up to this cursor, and these messages."""
 
-    cursor: str
+    cursor: str | None
+    message_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,8 +222,9 @@ class Session:
     def _next(self, content: dict[str, Any], now: float) -> list[Effect]:
         match content.get("type"):
             case "ack":
-                cursor = _read(Ack, content).cursor
-                return [] if cursor is None else [Acknowledge(cursor)]
+                said = _read(Ack, content)
+                nothing = said.cursor is None and not said.message_ids
+                return [] if nothing else [Acknowledge(said.cursor, tuple(said.message_ids))]
             case "hello":
                 raise BadMessage("This connection has said hello already.", field="type")
         wait = self._rate.take(now)

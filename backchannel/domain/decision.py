@@ -19,11 +19,13 @@ class Outgoing:
 
     Its ``message_id`` is that of its cause; whoever stores it keeps that for the event that tells the cause
     itself and derives the others from it, so that a repetition derives the same ones.
+    ``keeps_id`` is for what bears its own id already.
     """
 
     to: Destination
     lane: Lane
     message: Message
+    keeps_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)

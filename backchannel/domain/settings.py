@@ -66,12 +66,24 @@ class Trail(Section):
     )
 
 
+class Curation(Section):
+    """What becomes of critical updates that an agent does not acknowledge."""
+
+    ack_timeout: float = Field(
+        default=30.0,
+        ge=1,
+        le=86_400,
+        description="Seconds for which the curator waits for an acknowledgement, and again for an answer.",
+    )
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
     cleanup: Cleanup = Cleanup()
     context: Inheritance = Inheritance()
     sidebar: Size = Size()
+    curator: Curation = Curation()
     audit: Trail = Trail()
 
     def changed(self, name: str, value: Any) -> Settings:

@@ -19,6 +19,11 @@ class Handled(Message):
     handles: ShortText
     status: Literal["done", "failed", "deferred"]
     detail: Text | None = None
+    handles_cursor: ShortText | None = None
+
+    # Filled by the platform:
+    taken_for: list[str] | None = None
+    taken_by: Identifier | None = None
 
     example: ClassVar[dict[str, Any]] = {"handles": "…", "status": "done"}
 

@@ -21,6 +21,10 @@ class MentionRoute(Message):
     sidebar_id: Identifier | None = None
     priority: Literal["urgent", "normal"] = "normal"
 
+    # Filled by the platform:
+    delegated_from: Identifier | None = None
+    in_message: str | None = None
+
     example: ClassVar[dict[str, Any]] = {"target_agents": ["bob"], "message": "Can you look at this?"}
 
 

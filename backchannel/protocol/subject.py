@@ -7,6 +7,7 @@
     bc.<group>.timer.sched.<service>.<name>.<key>     a timer that runs
     bc.<group>.timer.due.<service>.<name>.<key>       one that has come due
     bc.<group>.timer.order.<what>                     what is decided one after another in the whole group
+    bc.<group>.timer.again.<service>                  an event that a service shall look at once more
 
 Every part is an identifier that has passed the grammar; nothing here checks it again.
 """
@@ -173,3 +174,23 @@ def audit_of(group: str) -> str:
 def operator_subject(group: str, what: str) -> str:
     """What only whoever runs the platform may ask of its services; no agent reaches these subjects."""
     return f"bc.{group}.operator.{what}"
+
+
+def stage_mark(message_id: str, agent: str) -> str:
+    """The mark that says how far an agent is with a message."""
+    return f"stage.{message_id}.{agent}"
+
+
+def claim_mark(message_id: str, agent: str) -> str:
+    """The mark that says who has taken a message that was meant for an agent which was away."""
+    return f"claim.{message_id}.{agent}"
+
+
+def watch_mark(agent: str) -> str:
+    """The mark that says up to where an agent was asked for what it has not acknowledged."""
+    return f"watch.{agent}"
+
+
+def again_subject(group: str, service: str) -> str:
+    """Where a service is told to look at an event of the log once more."""
+    return f"bc.{group}.timer.again.{service}"

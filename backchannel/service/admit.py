@@ -76,6 +76,8 @@ def _platforms_own(message: AnyMessage) -> tuple[str, ...]:
     match message:
         case SidebarMessage():
             return FILLED_BY_PLATFORM
+        case MentionRoute():
+            return ("cursor", "delegated_from", "in_message")
         case AgentPresence():
             return ("cursor", "active_sidebars")
     return ("cursor",)
@@ -99,7 +101,8 @@ def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Des
 
 
 def _command(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
-    content.pop("cursor", None)
+    for name in ("cursor", "taken_for", "taken_by"):
+        content.pop(name, None)
     claims = sender.claims.model_dump(
         mode="json", include={"entity_type", "human_supervisor", "sidebar_access"}, exclude_none=True
     )

@@ -16,7 +16,7 @@ from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar
 from backchannel.errors import Forbidden, NotFound, Unavailable
 from backchannel.jetstream.publish import Fence
-from backchannel.jetstream.read import Record, last, read_one
+from backchannel.jetstream.read import Record, following, last, read_one
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.subject import (
@@ -26,12 +26,14 @@ from backchannel.protocol.subject import (
     life_of,
     order_subject,
     said_in,
+    timer_subject,
     tool_subject,
 )
 from backchannel.service.house import House
 
 CALL_SECONDS = 2.0
 """How long a worker may take to say that it takes a call."""
+MOST_MARKS = 256
 
 
 @dataclass(slots=True)
@@ -77,9 +79,7 @@ class Context:
 
     async def marked(self, what: str) -> Mapping[str, Any] | None:
         """What the newest mark of that name says; nobody may have changed it when the decision is stored."""
-        subject = order_subject(self.asked.group, what)
-        newest = await self._last(subject)
-        self.fences.append(Fence(subject, newest.sequence if newest else 0))
+        newest = await self._fenced(order_subject(self.asked.group, what))
         return read_object(newest.payload) if newest is not None and newest.payload else None
 
     async def call_workers(self, tool: str, content: Mapping[str, Any]) -> bool:
@@ -90,6 +90,24 @@ class Context:
         except Unavailable:
             return False
         return True
+
+    async def marks(self, what: str) -> dict[str, Mapping[str, Any]]:
+        """What the marks that a filter finds say, each by the last part of its name; fenced together."""
+        subject = order_subject(self.asked.group, what)
+        stream = events_stream(self.asked.group)
+        found = await following(self.house.connection, stream, subject, 0, MOST_MARKS)
+        self.fences.append(Fence(subject, found[-1].sequence if found else 0))
+        return {record.subject.rpartition(".")[2]: read_object(record.payload) for record in found}
+
+    async def runs(self, service: str, name: str, key: str) -> bool:
+        """Whether this timer runs, fenced."""
+        newest = await self._fenced(timer_subject(self.asked.group, service, name, key))
+        return newest is not None and bool(newest.payload)
+
+    async def _fenced(self, subject: str) -> Record | None:
+        newest = await self._last(subject)
+        self.fences.append(Fence(subject, newest.sequence if newest else 0))
+        return newest
 
     async def _last(self, subject: str) -> Record | None:
         return await last(self.house.connection, events_stream(self.asked.group), subject)

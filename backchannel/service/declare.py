@@ -10,7 +10,7 @@ from backchannel.domain.decision import Decision
 from backchannel.protocol.message import Message
 from backchannel.service.context import Context, Inquiry
 from backchannel.service.due import Due
-from backchannel.service.follower import Follower
+from backchannel.service.happened import Follower
 from backchannel.service.house import House
 from backchannel.service.wanted import Wanted
 
@@ -41,7 +41,7 @@ class Service:
     about: str | None = None
     answerers: dict[str, Answerer] = field(default_factory=dict)
     responders: dict[str, Responder] = field(default_factory=dict)
-    followers: dict[str, Follower] = field(default_factory=dict)
+    followers: dict[tuple[str, ...], Follower] = field(default_factory=dict)
     timers: dict[str, Alarm] = field(default_factory=dict)
     duties: dict[str, Duty] = field(default_factory=dict)
     desks: dict[str, Clerk] = field(default_factory=dict)
@@ -88,11 +88,18 @@ class Service:
 
         return declared
 
-    def follows(self, pattern: str) -> Callable[[Follower], Follower]:
-        """Let the function take note of every event whose subject matches; ``{group}`` is filled in."""
+    def follows(self, *patterns: str) -> Callable[[Follower], Follower]:
+        """Let the function see every event whose subject matches; ``{group}`` is filled in.
+
+        One function to a service, for its place in the log is kept under the service's name.
+        """
 
         def declared(follower: Follower) -> Follower:
-            self.followers[pattern] = follower
+            if self.followers:
+                raise ValueError(
+                    f"The service {self.name} follows events already; give all patterns at once."
+                )
+            self.followers[patterns] = follower
             return follower
 
         return declared

@@ -94,7 +94,7 @@ def _with_ids(events: tuple[Outgoing, ...], origin: Origin) -> list[Outgoing]:
     kept = next((out for out in events if out.message.type == origin.type), None)
     return [
         out
-        if out is kept
+        if out is kept or out.keeps_id
         else Outgoing(
             out.to,
             out.lane,

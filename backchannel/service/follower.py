@@ -1,56 +1,61 @@
-"""Follows events of the log and keeps notes of them in the directory."""
+"""Follows events of the log: keeps notes of them in the directory, or commits what follows from them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from uuid import uuid5
 
 import pydantic_core
 import structlog
 
-from backchannel.errors import BackchannelError, Conflict
+from backchannel.domain.decision import Decision
+from backchannel.errors import BackchannelError, Conflict, Internal, NotFound
+from backchannel.jetstream.read import read_one
+from backchannel.jetstream.record import Record
 from backchannel.jetstream.work import Delivery, Work
-from backchannel.protocol.message import Message
-from backchannel.protocol.subject import events_stream
+from backchannel.protocol.catalog import read_object
+from backchannel.protocol.identifier import PLATFORM
+from backchannel.protocol.subject import Asked, again_subject, events_stream, locate
+from backchannel.service.commit import STALE_TRIES, committed
+from backchannel.service.context import Context
+from backchannel.service.follow import FAMILY, Origin, follow_ups
+from backchannel.service.happened import Follower, Happened, Note
 from backchannel.service.house import House
 from backchannel.service.lives import event_of
+from backchannel.service.runner import Clock, now_utc
+from backchannel.service.setaside import keep
+from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
 
 log = structlog.get_logger()
 IN_FLIGHT = 64
-RETRY = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """One event of the log."""
-
-    group: str
-    event: Message
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Fields to be kept under a key of BC_agents, as of a position of the log; an older note never wins."""
-
-    key: str
-    fields: Mapping[str, Any]
-    sequence: int
-
-
-Follower = Callable[[Happened], Awaitable[Note | None]]
+BUSY = 0.2
 
 
 class Following:
-    """One follower over one group's log: durable, so that nothing is missed while nobody runs."""
+    """One follower over one group's log: durable, so that nothing is missed while nobody runs.
 
-    def __init__(self, name: str, follower: Follower, pattern: str, house: House, group: str) -> None:
+    An event may be told again after a kill: what follows has ids derived from its place in the log, and what
+    a decision rests on is fenced. What fails every time is set aside.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        follower: Follower,
+        patterns: Sequence[str],
+        house: House,
+        group: str,
+        clock: Clock = now_utc,
+    ) -> None:
         self._name = name
         self._follower = follower
-        self._filter = pattern.format(group=group)
+        self._again = again_subject(group, name)
+        self._filters = [*(pattern.format(group=group) for pattern in patterns), self._again]
         self._house = house
         self._group = group
+        self._clock = clock
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -58,7 +63,7 @@ class Following:
             self._house.connection,
             events_stream(self._group),
             self._name,
-            [self._filter],
+            self._filters,
             max_ack_pending=IN_FLIGHT,
         )
         try:
@@ -72,30 +77,93 @@ class Following:
             await work.close()
 
     async def _one(self, delivery: Delivery) -> None:
-        """Note what follows and settle; what cannot be read is logged and passed over, it is in the log."""
+        """Say the final word on one event. Never raises but for cancellation."""
         try:
-            happened = Happened(self._group, event_of(delivery.record), delivery.record.sequence)
-            note = await self._follower(happened)
-            if note is not None:
-                await self._keep(note)
-        except Conflict:
-            await delivery.retry(RETRY)
+            await self._follow(delivery, self._happened(await self._meant(delivery.record)))
+        except Exception as error:
+            await self._fault(delivery, error)
+
+    async def _follow(self, delivery: Delivery, happened: Happened) -> None:
+        for _ in range(STALE_TRIES):
+            context = self._context(happened)
+            match await self._follower(happened, context):
+                case None:
+                    return await delivery.settle()
+                case Note() as note:
+                    if await self._keep(note):
+                        return await delivery.settle()
+                case Decision() as decision:
+                    origin = Origin(self._group, PLATFORM, happened.message_id, trace=happened.trace)
+                    told = [] if decision.repeated else follow_ups(decision, origin)
+                    if await committed(self._house, told, context.fences, decision.deeds, origin.key):
+                        return await delivery.settle()
+        await delivery.retry(BUSY)
+
+    async def _meant(self, record: Record) -> Record:
+        """The event itself, also where somebody asks that it be looked at once more."""
+        if record.subject != self._again:
+            return record
+        sequence = int(read_object(record.payload).get("sequence") or 0)
+        found = await read_one(self._house.connection, events_stream(self._group), sequence)
+        if found is None:
+            raise NotFound(f"The event at {sequence} is not in the log any more.")
+        return found
+
+    def _happened(self, record: Record) -> Happened:
+        located = locate(record.subject)
+        if located is None:
+            raise Internal(f"The subject {record.subject} is not that of an event.")
+        return Happened(
+            self._group,
+            event_of(record),
+            record.sequence,
+            located.to,
+            located.lane,
+            datetime.fromisoformat(record.time),
+            uuid5(FAMILY, f"after:{self._name}:{record.subject}:{record.sequence}:{record.time}"),
+            (record.headers or {}).get("traceparent"),
+        )
+
+    def _context(self, happened: Happened) -> Context:
+        asked = Asked(self._group, happened.lane, PLATFORM, f"after_{happened.event.type}")
+        return Context(asked, frozenset(), max(self._clock(), happened.stored), self._house)
+
+    async def _fault(self, delivery: Delivery, error: Exception) -> None:
+        verdict = verdict_on(error, delivery.attempt)
+        log.warning(
+            "event_not_followed",
+            service=self._name,
+            sequence=delivery.record.sequence,
+            attempt=delivery.attempt,
+            verdict=type(verdict).__name__,
+            error=str(error),
+            exc_info=not isinstance(error, BackchannelError),
+        )
+        match verdict:
+            case Retry(delay=delay):
+                await delivery.retry(delay)
+            case SetAside(reason=reason) | Tell(error=BackchannelError(message=reason)):
+                await self._set_aside(delivery, reason)
+
+    async def _set_aside(self, delivery: Delivery, reason: str) -> None:
+        try:
+            await keep(self._house, self._name, self._group, delivery, reason, self._clock())
+        except BackchannelError:
+            await delivery.retry(5.0)
             return
-        except BackchannelError as error:
-            if error.retryable:
-                await delivery.retry(RETRY)
-                return
-            log.error("event_unreadable", sequence=delivery.record.sequence, error=error.message)
-        except Exception:
-            log.exception("event_not_noted", service=self._name, sequence=delivery.record.sequence)
         await delivery.settle()
 
-    async def _keep(self, note: Note) -> None:
+    async def _keep(self, note: Note) -> bool:
+        """False when somebody else has written the entry in between."""
         found = await self._house.agents.get(note.key)
         if found is None:
-            return
+            return True
         known: dict[str, Any] = pydantic_core.from_json(found.payload)
         if known.get("noted_at", 0) >= note.sequence:
-            return
+            return True
         changed = {**known, **note.fields, "noted_at": note.sequence}
-        await self._house.agents.update(note.key, pydantic_core.to_json(changed), found.revision)
+        try:
+            await self._house.agents.update(note.key, pydantic_core.to_json(changed), found.revision)
+        except Conflict:
+            return False
+        return True

@@ -36,6 +36,7 @@ class House:
         self.publisher = Publisher(connection)
         self.agents = Bucket(connection, "BC_agents")
         self.presence = Bucket(connection, "BC_presence")
+        self.sessions = Bucket(connection, "BC_sessions")
         self.lives = {group: Lives(connection, group) for group in groups}
         self._settings = LiveSettings(connection)
 

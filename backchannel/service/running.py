@@ -71,9 +71,9 @@ def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
         for group in house.groups
     ]
     followers: list[tuple[str, Work]] = [
-        (service.name, Following(service.name, follower, pattern, house, group).run)
+        (service.name, Following(service.name, follower, patterns, house, group).run)
         for service in services
-        for pattern, follower in service.followers.items()
+        for patterns, follower in service.followers.items()
         for group in house.groups
     ]
     timers: list[tuple[str, Work]] = [

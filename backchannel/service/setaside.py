@@ -18,6 +18,9 @@ from backchannel.protocol.subject import Asked, InInbox
 from backchannel.service.follow import FAMILY
 from backchannel.service.house import House
 
+RETAINED = ("Nats-Msg-Id", "Bc-Type", "Bc-Lane", "Bc-Claims", "traceparent")
+"""Headers without which it could not be handled another time."""
+
 
 async def set_aside(
     house: House, service: str, delivery: Delivery, found: Asked, reason: str, now: datetime
@@ -68,6 +71,8 @@ async def keep(
         "service": service,
         "subject": record.subject,
         "sequence": record.sequence,
+        "time": record.time,
+        "headers": {name: said for name, said in (record.headers or {}).items() if name in RETAINED},
         "attempts": delivery.attempt,
         "reason": reason,
         "at": rfc3339(now),

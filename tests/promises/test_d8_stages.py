@@ -1,0 +1,60 @@
+"""Row D8: stored, received, handled: three stages, and the sender can ask; through a running platform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.promises.running import Frame, Platform, Raw
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def where(sender: Raw, message_id: str, **params: Any) -> Frame:
+    return await sender.result("query", query="delivery", params={"message_id": message_id, **params})
+
+
+async def standing(sender: Raw, message_id: str, agent: str) -> Frame:
+    answer = await where(sender, message_id)
+    assert answer["status"] == "success", answer
+    return next(row for row in answer["recipients"] if row["agent_id"] == agent)
+
+
+async def until(sender: Raw, message_id: str, agent: str, **wanted: Any) -> Frame:
+    """Ask until the recipient is that far; acknowledgements are written about once a second."""
+    while True:
+        row = await standing(sender, message_id, agent)
+        if all(row[name] == value for name, value in wanted.items()):
+            return row
+
+
+async def mentioned(sender: Raw, target: Raw | None, name: str, **fields: Any) -> str:
+    sent = await sender.send("mention_route", target_agents=[name], message="look", **fields)
+    assert (await sender.answer_to(sent["message_id"]))["type"] == "accepted"
+    if target is not None:
+        await target.find(lambda frame: frame.get("message_id") == sent["message_id"])
+    return str(sent["message_id"])
+
+
+async def test_stored_received_and_handled_are_told_apart(platform: Platform) -> None:
+    ada, bob = await platform.agent("ada"), await platform.agent("bob")
+    sent = await mentioned(ada, bob, "bob")
+    row = await standing(ada, sent, "bob")
+    assert (row["received"], row["handled"]) == (False, None)
+    got = next(frame for frame in bob.frames if frame.get("message_id") == sent)
+    await bob.send_raw({"type": "ack", "cursor": got["cursor"]})
+    row = await until(ada, sent, "bob", received=True)
+    assert row["handled"] is None
+    told = await bob.result("handled", handles=sent, status="done", detail="looked")
+    assert (told["status"], told["handled"]) == ("success", "done"), told
+    row = await standing(ada, sent, "bob")
+    assert row["handled"]["status"] == "done" and row["handled"]["detail"] == "looked"
+
+
+async def test_a_message_that_is_named_is_received_though_the_cursor_stands_still(platform: Platform) -> None:
+    ada, bob = await platform.agent("ada"), await platform.agent("bob")
+    first, second = await mentioned(ada, bob, "bob"), await mentioned(ada, bob, "bob")
+    await bob.send_raw({"type": "ack", "message_ids": [second]})
+    await until(ada, second, "bob", received=True)
+    assert (await standing(ada, first, "bob"))["received"] is False
