@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -118,9 +117,7 @@ async def test_a_coordinator_is_told_of_what_belongs_to_its_sidebar_alone(impati
         "memory_update", context_id=sidebar, exchange={"content": "it burns"}, priority="critical"
     )
     elsewhere = await urgent(ada, "jan")
-    told = await kim.find(
-        lambda frame: frame["type"] == "curator_checkin" and frame.get("agent_id") == "jan"
-    )
+    told = await kim.find(lambda frame: frame["type"] == "curator_checkin" and frame.get("agent_id") == "jan")
     assert names(told) == [sent["message_id"]] and elsewhere not in names(told)
     assert "it burns" not in str(told)
 
