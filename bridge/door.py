@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backchannel.delivery.admission import admit, context_of, require_offered
-from backchannel.errors import BackchannelError, BadMessage, Conflict, Refused
+from backchannel.errors import (
+    BackchannelError,
+    BadMessage,
+    Conflict,
+    Forbidden,
+    IllegalTransition,
+    Refused,
+)
+from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Entry, Publisher, Stored
+from backchannel.jetstream.read import find_id
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import MAIN
@@ -39,8 +48,9 @@ class Caller:
 class Door:
     """Admission of messages, the same for every way they come in."""
 
-    def __init__(self, publisher: Publisher, directory: Directory) -> None:
+    def __init__(self, publisher: Publisher, reading: Connection, directory: Directory) -> None:
         self._publisher = publisher
+        self._reading = reading
         self._directory = directory
 
     def offer(
@@ -71,9 +81,15 @@ class Door:
             Unavailable: it was not stored.
         """
         require_offered(message)
+        entries = entries_of(caller.sender, content, message)
         if not self._is_plain(caller, message):
-            await self._check_again(caller, message)
-        return await self._publisher.commit(entries_of(caller.sender, content, message))
+            try:
+                await self._check_again(caller, message)
+            except (Forbidden, IllegalTransition, Conflict):
+                if (before := await self._stored_before(caller, message, entries)) is not None:
+                    return before
+                raise
+        return await self._publisher.commit(entries)
 
     def _is_plain(self, caller: Caller, message: AnyMessage) -> bool:
         """Whether what is known here is enough to admit it."""
@@ -111,6 +127,18 @@ class Door:
         if isinstance(message, MentionRoute):
             await self._directory.ask(caller.feed.group, message.target_agents)
         self._check(caller, message)
+
+    async def _stored_before(
+        self, caller: Caller, message: AnyMessage, entries: Sequence[Entry]
+    ) -> Stored | None:
+        """Whoever repeats what was stored while it might learns just that, though it may no more now.
+
+        Only former participants are worth a look into the log.
+        """
+        if context_of(message) not in caller.feed.membership.ever_of(caller.agent):
+            return None
+        found = await find_id(self._reading, entries[0].subject, entries[0].message_id or "")
+        return Stored(found[1], True, found[0]) if found else None
 
     def _check(self, caller: Caller, message: AnyMessage) -> None:
         group = caller.feed.group

@@ -88,7 +88,7 @@ class House:
         self.directory = Directory(Bucket(reading, "BC_agents"))
         self.positions = Positions(Bucket(storing, "BC_sessions"))
         self.presence = Presence(Bucket(storing, "BC_presence"))
-        self.door = Door(self.publisher, self.directory)
+        self.door = Door(self.publisher, reading, self.directory)
         self.question = Question(reading)
         self.successors = Successors(reading, self._succeeded)
         self._settings = LiveSettings(reading)

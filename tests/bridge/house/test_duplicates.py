@@ -76,3 +76,18 @@ async def test_one_id_written_in_two_ways_is_one_id(platform: Platform) -> None:
     again = await send(ada, shouted)
     assert again["type"] == "duplicate_ack"
     assert again["original_message_id"] == shouted["message_id"]
+
+
+async def test_who_repeats_what_was_stored_before_it_had_to_leave_learns_that_it_was(
+    platform: Platform,
+) -> None:
+    ada, bob = await platform.agent("ada"), await platform.agent("bob")
+    await platform.life("tls", ["ada", "bob"])
+    said = content("sidebar_message", sidebar_id="tls", content="x")
+    assert (await send(ada, said))["type"] == "accepted"
+    await platform.life("tls", ["bob"])
+    assert (await send(ada, said))["type"] == "duplicate_ack"
+    assert (await send(ada, content("sidebar_message", sidebar_id="tls", content="y")))["code"] == "forbidden"
+    assert (await send(bob, said | {"sender_agent_id": "bob"}))["type"] == "accepted"
+    await platform.life("tls", [], status="archived")
+    assert (await send(bob, said | {"sender_agent_id": "bob"}))["type"] == "duplicate_ack"

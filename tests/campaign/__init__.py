@@ -1,0 +1,1 @@
+"""Seeded campaigns: a whole platform under load and faults, and a checker of what everybody was told."""
