@@ -85,10 +85,18 @@ class Arrival:
         resume = self.hello.resume or Resume()
         cursor = Cursor.parse(resume.cursor, "resume.cursor") if resume.cursor is not None else None
         await self._make_room(resume.session)
-        await self._patiently(lambda: self.house.directory.register(self.claims, self.hello.intake))
+        await self._patiently(self._register)
         await self._patiently(self._show)
         holding, found = await self._patiently(lambda: self._take_place(cursor, resume.session))
         return await self._welcome(holding, found)
+
+    async def _register(self) -> None:
+        """What it says of itself is for the directory, and what is new in that for the trail."""
+        hello = self.hello
+        quality = hello.quality if "quality" in hello.model_fields_set else None
+        entry = await self.house.directory.register(self.claims, hello.intake, quality)
+        if entry is not None:
+            self.house.chronicle.introduced(self.claims, entry)
 
     # ---- room
 

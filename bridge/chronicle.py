@@ -65,6 +65,10 @@ class Chronicle:
         }
         self._note("connection", claims, "connected", facts)
 
+    def introduced(self, claims: Claims, entry: Mapping[str, Any]) -> None:
+        """It came for the first time, or said something new of itself."""
+        self._note("identity", claims, "introduced", entry)
+
     def parted(self, peer: Peer) -> None:
         """A connection that had been welcomed is gone, or one that had not was sent away."""
         claims, ended = peer.session.claims, peer.ended

@@ -14,7 +14,7 @@ from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
 from backchannel.protocol.claims import Claims
-from backchannel.protocol.frame import Intake
+from backchannel.protocol.frame import Intake, Quality
 from backchannel.protocol.message import rfc3339
 
 log = structlog.get_logger("bridge.directory")
@@ -47,21 +47,28 @@ class Directory:
             if key not in self._known and await self._bucket.get(key) is not None:
                 self._known.add(key)
 
-    async def register(self, claims: Claims, intake: Intake | None) -> None:
-        """Record that an agent came, and what it said of itself. Raises Unavailable."""
+    async def register(
+        self, claims: Claims, intake: Intake | None, quality: Quality | None = None
+    ) -> dict[str, Any] | None:
+        """Record that an agent came, and what it said of itself; the entry if that is new.
+
+        Raises Unavailable.
+        """
         key = f"{claims.collaboration_group}.{claims.sub}"
         for _ in range(TRIES):
             found = await self._bucket.get(key)
             former = _read(found)
-            entry = entry_after_arrival(former, claims, intake, rfc3339(datetime.now(UTC)))
+            entry = entry_after_arrival(former, claims, intake, rfc3339(datetime.now(UTC)), quality)
             if entry == former:
                 break
             try:
                 await self._put(key, entry, found)
-                break
             except Conflict:
                 continue
+            self._known.add(key)
+            return entry
         self._known.add(key)
+        return None
 
     async def _put(self, key: str, entry: dict[str, Any], found: Value | None) -> None:
         payload = pydantic_core.to_json(entry)

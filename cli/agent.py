@@ -1,4 +1,4 @@
-"""`backchannel agents`: who is known, and who is here."""
+"""`backchannel agents`: who is known, who is here, and with which rights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import click
 
-from cli.door import Where, doors, where_options
+from backchannel.service.rights import Rights
+from cli.door import Where, doors, operator, where_options
+from cli.failure import Failure
 from cli.group import Group
+from cli.option import Name
+from cli.revoke import kick
 from cli.terminal import Terminal
 
 COLUMNS = ("agent_id", "entity_type", "status", "connections", "active_sidebars", "specialties")
@@ -16,7 +20,10 @@ COLUMNS = ("agent_id", "entity_type", "status", "connections", "active_sidebars"
 
 @click.group(cls=Group)
 def agents() -> None:
-    """Show who is known, and who is here."""
+    """Show who is known and who is here, and send somebody away."""
+
+
+agents.add_command(kick)
 
 
 @agents.command("ls")
@@ -34,6 +41,36 @@ def list_agents(terminal: Terminal, where: Where, online: bool) -> None:
     terminal.table(
         columns, found, empty="Nobody is known yet. `backchannel token create NAME` introduces somebody."
     )
+
+
+@agents.command("show")
+@click.argument("agent", type=Name())
+@where_options
+@click.pass_obj
+def show_agent(terminal: Terminal, where: Where, agent: str) -> None:
+    """Show what AGENT said of itself, whether it is here, and what narrows its rights now."""
+    found = [one for one in asyncio.run(_ask(where)) if one.get("agent_id") == agent]
+    if not found:
+        raise Failure(f"Nobody here is called {agent}.", code="not_found", hint="backchannel agents ls")
+    if where.url is None:
+        found = asyncio.run(_with_rights(where, agent, found))
+    if terminal.json:
+        terminal.put(found if len(found) > 1 else found[0])
+        return
+    for one in found:
+        rows = [{"what": name, "said": value} for name, value in one.items()]
+        terminal.table(("what", "said"), rows, empty="Nothing is known of it.")
+
+
+async def _with_rights(where: Where, agent: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the rights in force beside each; None where nothing narrows the tokens."""
+    async with operator(where) as connection:
+        told = []
+        for one in found:
+            inforce = await Rights(connection).get(one["group"], agent)
+            rights = None if inforce is None else inforce.model_dump(mode="json", exclude_none=True)
+            told.append({**one, "rights": rights})
+        return told
 
 
 async def _ask(where: Where) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from cli.terminal import Terminal
 NOUNS = {
     "up": Noun("cli.up:up", "Start everything on this machine."),
     "status": Noun("cli.status:status", "Show how the platform is, on one screen."),
-    "token": Noun("cli.token:token", "Issue tokens for agents, people and services."),
-    "agents": Noun("cli.agent:agents", "Show who is known, and who is here."),
+    "token": Noun("cli.token:token", "Issue tokens for agents, people and services, and take them back."),
+    "agents": Noun("cli.agent:agents", "Show who is known and who is here, and send somebody away."),
     "sidebars": Noun("cli.sidebar:sidebars", "Follow sidebars, and steer them."),
     "streams": Noun("cli.stream:streams", "Look into the event logs."),
     "audit": Noun("cli.audit:audit", "Read the audit trail, and check it."),

@@ -19,14 +19,20 @@ from cli.directory import register
 from cli.group import Group
 from cli.on_record import entered, token_facts
 from cli.option import Duration, Name, data_option
+from cli.revoke import revoke
 from cli.terminal import Terminal
+from cli.token_keys import inspect, rotate_key
 
 LEVELS = ("autonomous", "low", "medium", "high", "locked")
 
 
 @click.group(cls=Group)
 def token() -> None:
-    """Issue tokens for agents, people and services."""
+    """Issue tokens for agents, people and services, and take them back."""
+
+
+for _command in (inspect, revoke, rotate_key):
+    token.add_command(_command)
 
 
 @token.command()

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from backchannel.protocol.claims import Claims
-from backchannel.protocol.frame import Intake
+from backchannel.protocol.frame import Intake, Quality
 
 BLANK: Mapping[str, Any] = {
     "specialties": [],
     "availability": "available",
     "preferred_collaborators": [],
+    "quality": None,
     "first_seen": None,
 }
 
@@ -30,9 +31,15 @@ def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> di
 
 
 def entry_after_arrival(
-    former: Mapping[str, Any], claims: Claims, intake: Intake | None, now: str
+    former: Mapping[str, Any],
+    claims: Claims,
+    intake: Intake | None,
+    now: str,
+    quality: Quality | None = None,
 ) -> dict[str, Any]:
     """The entry with what it says of itself on arrival; the same as before if nothing of that is new."""
     said = intake.model_dump(mode="json", exclude=PLATFORMS_OWN) if intake is not None else {}
+    if quality is not None:
+        said["quality"] = quality.model_dump(mode="json")
     known = entry_after_token({**former, **said}, claims, now)
     return {**known, "first_seen": former.get("first_seen") or now}

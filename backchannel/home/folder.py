@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from backchannel.delivery.keys import Keys
 from backchannel.home import files
 from backchannel.home.files import FolderError, FolderInUse, NotRunning
-from backchannel.home.keys import KeyFiles, read_keys, rotate
+from backchannel.home.keys import KeyFiles, read_keys, retire, rotate
 from backchannel.home.settings import ROLES, Environment, Platform, Role, Runtime, Settings, seal_key
 
 DEFAULT_FOLDER = ".backchannel"
@@ -118,6 +118,12 @@ class Home:
         self.token_key()
         with self._alone():
             return rotate(*self._token_files(), keep)
+
+    def retire_token_keys(self) -> Keys:
+        """Sign with a new key from now on, and believe no token of any former one."""
+        self.token_key()
+        with self._alone():
+            return retire(*self._token_files())
 
     def _token_files(self) -> tuple[Path, Path]:
         return self.secrets / "token.key", self.secrets / "token.former.json"

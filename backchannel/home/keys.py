@@ -80,6 +80,13 @@ def rotate(current: Path, former: Path, keep: float) -> Keys:
     return keys
 
 
+def retire(current: Path, former: Path) -> Keys:
+    """Sign with a new key from now on, and believe no other; the current one goes first."""
+    files.write(current, files.new_key(), mode=0o600)
+    files.write(former, written(()), mode=0o600)
+    return read_keys(current, former)
+
+
 def _former(entry: object, path: Path) -> Key:
     match entry:
         case {"key": str() as text, "until": int() | float() as until}:

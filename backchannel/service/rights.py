@@ -79,6 +79,11 @@ class Rights:
         revoked = InForce(by=by, at=rfc3339(datetime.now(UTC)), reason=reason)
         await self._bucket.put(_key_of_token(group, jti), revoked.model_dump_json().encode())
 
+    async def of_token(self, group: str, jti: str) -> InForce | None:
+        """Who revoked one token, and why; None if nobody did. Raises Unavailable."""
+        found = await self._bucket.get(_key_of_token(group, jti))
+        return None if found is None else _read(found)
+
     async def watch(self, on_value: Callable[[str, Value | None], None]) -> Tail:
         """Every key and what lies there, now and from now on; see `RightsInForce` for a ready view."""
         return await self._bucket.watch(">", on_value)
@@ -91,6 +96,17 @@ class RightsInForce:
         self._on_change = on_change
         self._known: dict[str, InForce] = {}
         self._tail: Tail | None = None
+
+    @classmethod
+    def of_one(
+        cls, group: str, entity: str, inforce: InForce | None, token: tuple[str, InForce | None]
+    ) -> RightsInForce:
+        """A view of what was just read of one entity and one of its tokens, by id."""
+        found = cls()
+        jti, revoked = token
+        known = {f"{group}.{entity}": inforce, _key_of_token(group, jti): revoked}
+        found._known = {key: value for key, value in known.items() if value is not None}
+        return found
 
     async def open(self, connection: Connection, on_change: OnChange | None = None) -> None:
         """Returns when everything that was decided is in force here. Raises Unavailable."""
