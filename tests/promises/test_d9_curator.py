@@ -13,8 +13,6 @@ from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from tests.promises.running import Frame, Platform, Raw
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 async def setting(platform: Platform, name: str, value: bytes) -> None:
     user, password = Home(platform.data).nats_login("operator")
@@ -56,6 +54,7 @@ async def checkins(agent: Raw) -> list[Frame]:
     return agent.events("curator_checkin")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_unacknowledged_critical_updates_are_asked_for_once_and_together(impatient: Platform) -> None:
     ada = await impatient.agent("ada")
     bob = await impatient.enter(impatient.signed("bob", human_supervisor="sue"))
@@ -71,6 +70,7 @@ async def test_unacknowledged_critical_updates_are_asked_for_once_and_together(i
     assert sorted(every) == sorted([first, second])
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_an_acknowledgement_in_time_cancels_the_question(impatient: Platform) -> None:
     ada, cleo, dan = [await impatient.agent(name) for name in ("ada", "cleo", "dan")]
     by_cursor, by_name = await urgent(ada, "cleo"), await urgent(ada, "dan")
@@ -84,6 +84,7 @@ async def test_an_acknowledgement_in_time_cancels_the_question(impatient: Platfo
     assert await checkins(cleo) == [] and await checkins(dan) == []
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_deferred_update_is_not_asked_for(impatient: Platform) -> None:
     ada, fay, gus = [await impatient.agent(name) for name in ("ada", "fay", "gus")]
     sent = await urgent(ada, "fay")
@@ -94,6 +95,7 @@ async def test_a_deferred_update_is_not_asked_for(impatient: Platform) -> None:
     assert await checkins(fay) == []
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_question_survives_the_death_of_everybody_who_would_ask_it(impatient: Platform) -> None:
     ada, hal = await impatient.agent("ada"), await impatient.agent("hal")
     sent = await urgent(ada, "hal")
@@ -106,10 +108,15 @@ async def test_a_question_survives_the_death_of_everybody_who_would_ask_it(impat
     assert [names(one) for one in await checkins(hal)] == [[sent]]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_coordinator_is_told_of_what_belongs_to_its_sidebar_alone(impatient: Platform) -> None:
     ada, jan, kim = [await impatient.agent(name) for name in ("ada", "jan", "kim")]
     opened = await kim.result(
-        "sidebar_spawn", parent_id="main", task_description="look", participants=["ada", "jan"]
+        "sidebar_spawn",
+        parent_id="main",
+        task_description="look",
+        participants=["ada", "jan"],
+        coordinator="kim",
     )
     sidebar = opened["sidebar_id"]
     await jan.find(lambda frame: frame.get("sidebar_id") == sidebar)
@@ -122,6 +129,7 @@ async def test_a_coordinator_is_told_of_what_belongs_to_its_sidebar_alone(impati
     assert "it burns" not in str(told)
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_a_restart_loses_no_question(fragile: Platform) -> None:
     await setting(fragile, "curator.ack_timeout", b"5")
     ada, bob = await fragile.agent("ada"), await fragile.agent("bob")
