@@ -25,6 +25,7 @@ class Config:
         high_water: bytes waiting in the process at which a connection counts as congested.
         overflow: bytes waiting at which a connection is dropped whatever its owner thinks of it.
         heartbeat_strikes: silent heartbeats after which a connection is given up.
+        lease_seconds: for which an agent counts as connected when its bridge has died.
         close_seconds: how long a closing connection may take to say goodbye.
         retry_spread: clients told to reconnect are spread over this many seconds.
         stop_seconds: the longest an orderly stop may take.
@@ -53,6 +54,7 @@ class Config:
     overflow: int = 16_777_216
     heartbeat_seconds: float = 30.0
     heartbeat_strikes: int = 3
+    lease_seconds: int = 30
     close_seconds: float = 2.0
     retry_spread: float = 5.0
     stop_seconds: float = 5.0

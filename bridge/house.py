@@ -34,7 +34,7 @@ from bridge.feed import Feed
 from bridge.metrics import Metrics
 from bridge.peer import Peer
 from bridge.positions import Place, Positions
-from bridge.presence import RENEWED_EACH, Presence
+from bridge.presence import Presence
 from bridge.question import Question
 from bridge.replay import READERS
 from bridge.roster import Roster
@@ -87,7 +87,7 @@ class House:
         self.slots = Slots(self.publisher)
         self.directory = Directory(Bucket(reading, "BC_agents"))
         self.positions = Positions(Bucket(storing, "BC_sessions"))
-        self.presence = Presence(Bucket(storing, "BC_presence"))
+        self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
         self.door = Door(self.publisher, reading, self.directory)
         self.question = Question(reading)
         self.successors = Successors(reading, self._succeeded)
@@ -314,7 +314,7 @@ class House:
         for seconds, work in (
             (SWEPT_EACH, self._tick),
             (SWEPT_EACH, self._write_positions),
-            (RENEWED_EACH, self.presence.sweep),
+            (self.config.lease_seconds / 3, self.presence.sweep),
             (SURVEYED_EACH, self._survey),
             (SURVEYED_EACH, self._check_handlers),
             (SURVEYED_EACH, self._check_trail),

@@ -12,10 +12,6 @@ from backchannel.errors import BackchannelError
 from backchannel.jetstream.bucket import Bucket
 
 log = structlog.get_logger("bridge.presence")
-LEASE = 30
-"""Seconds for which an agent counts as online after the last renewal."""
-
-RENEWED_EACH = 10.0
 AT_ONCE = 64
 
 
@@ -31,16 +27,21 @@ def lease(group: str, agent: str, connection_id: str, said: dict[str, Any]) -> L
 
 
 class Presence:
-    """The leases of the connections that live here."""
+    """The leases of the connections that live here.
 
-    def __init__(self, bucket: Bucket) -> None:
+    Args:
+        seconds: for which an agent counts as online after the last renewal.
+    """
+
+    def __init__(self, bucket: Bucket, seconds: int) -> None:
         self._bucket = bucket
+        self._seconds = seconds
         self._leases: dict[str, Lease] = {}
 
     async def add(self, held: Lease) -> None:
         """Raises Unavailable."""
         self._leases[held.key] = held
-        await self._bucket.put(held.key, held.content, ttl=LEASE)
+        await self._bucket.put(held.key, held.content, ttl=self._seconds)
 
     async def remove(self, key: str) -> None:
         """The connection has gone. If that cannot be said now, the lease lapses."""
@@ -61,7 +62,7 @@ class Presence:
         if held.key not in self._leases:
             return
         try:
-            await self._bucket.put(held.key, held.content, ttl=LEASE)
+            await self._bucket.put(held.key, held.content, ttl=self._seconds)
         except BackchannelError as problem:
             log.warning("a lease was not renewed", problem=str(problem))
             return

@@ -77,6 +77,15 @@ class Curation(Section):
     )
 
 
+class Presence(Section):
+    """When an agent that has no connection any more counts as gone."""
+
+    offline_grace: Annotated[float, Field(ge=0.5, le=3_600)] = Field(
+        default=10.0,
+        description="Seconds an agent may be without a connection before its collaborators are told.",
+    )
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
@@ -84,6 +93,7 @@ class Settings(Section):
     context: Inheritance = Inheritance()
     sidebar: Size = Size()
     curator: Curation = Curation()
+    presence: Presence = Presence()
     audit: Trail = Trail()
 
     def changed(self, name: str, value: Any) -> Settings:

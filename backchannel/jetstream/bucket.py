@@ -51,6 +51,11 @@ class Bucket:
         record = await last(self._connection, self._stream, self._prefix + key)
         return None if record is None else value_in(record)
 
+    async def newest(self, filter: str) -> Value | None:
+        """What the leader says was written last under the keys a filter matches; None if that is gone."""
+        record = await last(self._connection, self._stream, self._prefix + filter)
+        return None if record is None else value_in(record)
+
     async def put(self, key: str, payload: bytes, *, ttl: float | None = None) -> int:
         """Write, whatever was there; the new revision. `ttl` in whole seconds, from 1."""
         return await self._write(key, payload, None, ttl)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.decision import Timer
 from backchannel.domain.idle import Activity
 from backchannel.domain.matching import Candidate
 from backchannel.domain.rights import Action, Asker, may
@@ -71,11 +72,22 @@ class Context:
         moment = datetime.fromisoformat(record.time) if record else self.now
         return sidebar, Activity(max(acted, latest), moment)
 
-    async def in_order(self, what: str) -> None:
-        """Whoever decides this meanwhile must be seen: for decisions that leave a mark under that name."""
-        subject = order_subject(self.asked.group, what)
+    async def in_order(self, what: str) -> Record | None:
+        """Whoever decides this meanwhile must be seen: for decisions that leave a mark under that name.
+
+        Returns the mark that lies there.
+        """
+        return await self._fenced(order_subject(self.asked.group, what))
+
+    async def running(self, timer: Timer) -> bool:
+        """Whether a timer of that name and key runs; one started meanwhile is not replaced by ours."""
+        subject = timer_subject(self.asked.group, timer.service, timer.name, timer.key)
+        return await self._fenced(subject) is not None
+
+    async def _fenced(self, subject: str) -> Record | None:
         newest = await self._last(subject)
         self.fences.append(Fence(subject, newest.sequence if newest else 0))
+        return newest
 
     async def marked(self, what: str) -> Mapping[str, Any] | None:
         """What the newest mark of that name says; nobody may have changed it when the decision is stored."""

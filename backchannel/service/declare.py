@@ -13,6 +13,7 @@ from backchannel.service.due import Due
 from backchannel.service.happened import Follower
 from backchannel.service.house import House
 from backchannel.service.wanted import Wanted
+from backchannel.service.watcher import Watcher
 
 Answerer = Callable[[Any, Context], Awaitable[Decision]]
 """Decides a command. It never publishes, acknowledges, sleeps or reads a clock."""
@@ -43,6 +44,7 @@ class Service:
     responders: dict[str, Responder] = field(default_factory=dict)
     followers: dict[tuple[str, ...], Follower] = field(default_factory=dict)
     timers: dict[str, Alarm] = field(default_factory=dict)
+    watchers: dict[str, Watcher] = field(default_factory=dict)
     duties: dict[str, Duty] = field(default_factory=dict)
     desks: dict[str, Clerk] = field(default_factory=dict)
 
@@ -101,5 +103,14 @@ class Service:
                 )
             self.followers[patterns] = follower
             return follower
+
+        return declared
+
+    def watches(self, bucket: str) -> Callable[[Watcher], Watcher]:
+        """Let the function look at every change in a bucket whose keys begin with the group."""
+
+        def declared(watcher: Watcher) -> Watcher:
+            self.watchers[bucket] = watcher
+            return watcher
 
         return declared

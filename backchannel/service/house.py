@@ -77,6 +77,12 @@ class House:
         found = await asyncio.gather(*(self.agents.get(f"{group}.{agent}") for agent in named))
         return [agent for agent, value in zip(named, found, strict=True) if value is None]
 
+    async def is_connected(self, group: str, agent: str) -> bool:
+        """Whether an agent has a connection to any bridge; the newest lease as the leader has it."""
+        if await self.presence.newest(f"{group}.{agent}.*") is not None:
+            return True
+        return bool(await self.presence.entries(f"{group}.{agent}.*"))
+
     async def charges(self, group: str, supervisor: str) -> frozenset[str]:
         """The agents whose tokens name this one as their human supervisor."""
         known = await self.agents.entries(f"{group}.*")

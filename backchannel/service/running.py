@@ -21,6 +21,7 @@ from backchannel.service.inquire import Inquiries
 from backchannel.service.keeping import NOWHERE, Records
 from backchannel.service.runner import Runner
 from backchannel.service.timers import Timers
+from backchannel.service.watcher import Watching
 
 log = structlog.get_logger()
 
@@ -87,7 +88,13 @@ def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
         for service in services
         for name, duty in service.duties.items()
     ]
-    return [*runners, *followers, *timers, *duties, ("sweep", lambda: _sweeping(house))]
+    watchers: list[tuple[str, Work]] = [
+        (f"{service.name} watch", Watching(service.name, watcher, bucket, house, group).run)
+        for service in services
+        for bucket, watcher in service.watchers.items()
+        for group in house.groups
+    ]
+    return [*runners, *followers, *timers, *watchers, *duties, ("sweep", lambda: _sweeping(house))]
 
 
 async def _kept_up(name: str, work: Work) -> None:
