@@ -44,7 +44,7 @@ async def gone(due: Due, ctx: Context) -> Decision:
     """See whether the agent has come back, or somebody has told of it already."""
     agent, as_of = due.key, datetime.fromisoformat(str(due.about["as_of"]))
     again = look(agent, ctx.now, ctx.now + CHECKED)
-    if await ctx.running(again):
+    if await ctx.runs(SERVICE, GONE, agent):
         return Decision()  # a newer look will follow
     mark = await ctx.in_order(f"offline-{agent}")
     if await ctx.house.is_connected(due.group, agent):

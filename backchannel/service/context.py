@@ -10,7 +10,6 @@ from typing import Any
 from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
-from backchannel.domain.decision import Timer
 from backchannel.domain.idle import Activity
 from backchannel.domain.matching import Candidate
 from backchannel.domain.rights import Action, Asker, may
@@ -78,16 +77,6 @@ class Context:
         Returns the mark that lies there.
         """
         return await self._fenced(order_subject(self.asked.group, what))
-
-    async def running(self, timer: Timer) -> bool:
-        """Whether a timer of that name and key runs; one started meanwhile is not replaced by ours."""
-        subject = timer_subject(self.asked.group, timer.service, timer.name, timer.key)
-        return await self._fenced(subject) is not None
-
-    async def _fenced(self, subject: str) -> Record | None:
-        newest = await self._last(subject)
-        self.fences.append(Fence(subject, newest.sequence if newest else 0))
-        return newest
 
     async def marked(self, what: str) -> Mapping[str, Any] | None:
         """What the newest mark of that name says; nobody may have changed it when the decision is stored."""
