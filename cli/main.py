@@ -20,6 +20,8 @@ NOUNS = {
     "token": Noun("cli.token:token", "Issue tokens for agents, people and services, and take them back."),
     "agents": Noun("cli.agent:agents", "Show who is known and who is here, and send somebody away."),
     "sidebars": Noun("cli.sidebar:sidebars", "Follow sidebars, and steer them."),
+    "approvals": Noun("cli.approval:approvals", "See what waits for a human, and answer it."),
+    "policy": Noun("cli.policy:policy", "Explain what supervision decides, and why."),
     "streams": Noun("cli.stream:streams", "Look into the event logs."),
     "audit": Noun("cli.audit:audit", "Read the audit trail, and check it."),
     "doctor": Noun("cli.doctor:doctor", "Find out what is wrong with this installation."),

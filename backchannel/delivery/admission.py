@@ -22,6 +22,10 @@ from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.message import Way
 from backchannel.protocol.sealed import FORMAT, envelope_in
 from backchannel.protocol.sidebar import SidebarMessage, SidebarMessageBody
+from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, ToolResult
+
+OFFERED = (SidebarMessageBody, Handled, ToolRequest, ToolResult, ApprovalResponse)
+"""Commands that a handler answers."""
 
 Knows = Callable[[str], bool]
 """Whether a group's directory knows an agent."""
@@ -48,7 +52,7 @@ def admit(agent: str, message: AnyMessage, membership: Membership, knows: Knows)
 
 def require_offered(message: AnyMessage) -> None:
     """Raises Unavailable for what nothing here answers yet."""
-    if message.way is Way.STATEFUL and not isinstance(message, SidebarMessageBody | Handled):
+    if message.way is Way.STATEFUL and not isinstance(message, OFFERED):
         raise Unavailable(f"This platform does not offer {message.type!r} yet.", field="type")
 
 

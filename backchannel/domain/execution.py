@@ -130,6 +130,11 @@ def overdue(known: Execution | None, message_id: UUID, now: datetime) -> Decisio
     return _ended(known, "lost", {"success": False, "result": None, "error": told}, message_id, now)
 
 
+def ended_by_agent(grant_id: str, request_id: str, group: str, agent: str, tool: str) -> Execution:
+    """An execution by the agent itself, with a tool of its own, of which it has told the end."""
+    return Execution(grant_id, request_id, group, agent, tool, agent, request_id, "done", 0.0, KEPT)
+
+
 def calling(grant_id: str, grant: str, params: Mapping[str, Any], at: datetime, tries: int = 0) -> Timer:
     """The timer by which workers are called: at once, then again and again until one has begun."""
     return Timer(SERVICE, CALL, grant_id, at, {"grant": grant, "params": dict(params), "tries": tries})

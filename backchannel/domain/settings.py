@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backchannel.domain.supervision.rules import USUAL as USUAL_RULES
+from backchannel.domain.supervision.rules import RiskRules
 from backchannel.errors import NotFound
 from backchannel.protocol.catalog import bad_message
 
@@ -86,6 +88,23 @@ class Presence(Section):
     )
 
 
+class Approvals(Section):
+    """How approvals of tools go on when nobody answers, and what counts as a risk."""
+
+    timeout: Waits = Field(
+        default=300.0,
+        description="Time a human has to answer before the next one is asked, or it is denied.",
+    )
+    grant_seconds: Waits = Field(default=300.0, description="Time within which a grant must be used.")
+    most_pending: int = Field(
+        default=50, ge=1, le=1000, description="Requests of one agent that may wait for an answer."
+    )
+    fallback: list[str] = Field(
+        default=[], description="Humans who are asked when an agent's own are silent."
+    )
+    rules: RiskRules = Field(default=USUAL_RULES, description="What makes a call of a tool risky.")
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
@@ -94,6 +113,7 @@ class Settings(Section):
     sidebar: Size = Size()
     curator: Curation = Curation()
     presence: Presence = Presence()
+    approvals: Approvals = Approvals()
     audit: Trail = Trail()
 
     def changed(self, name: str, value: Any) -> Settings:

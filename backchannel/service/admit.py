@@ -20,8 +20,15 @@ from backchannel.protocol.message import Way
 from backchannel.protocol.presence import AgentPresence
 from backchannel.protocol.sidebar import SidebarMessage
 from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone, command_subject
+from backchannel.protocol.supervision import ToolRequest
 
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+CLAIMS = {"entity_type", "human_supervisor", "sidebar_access"}
+"""What handlers are told of a sender's token,"""
+
+CLAIMS_OF_TOOLS = CLAIMS | {"human_partner", "tools", "tool_chains", "supervision_level"}
+"""and what they need beside that to decide about tools."""
+
 MOST_STORED = 1_572_864
 """Bytes that one stored message may have."""
 
@@ -103,9 +110,8 @@ def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Des
 def _command(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
     for name in ("cursor", "taken_for", "taken_by"):
         content.pop(name, None)
-    claims = sender.claims.model_dump(
-        mode="json", include={"entity_type", "human_supervisor", "sidebar_access"}, exclude_none=True
-    )
+    held = CLAIMS_OF_TOOLS if isinstance(message, ToolRequest) else CLAIMS
+    claims = sender.claims.model_dump(mode="json", include=held, exclude_none=True)
     headers = _headers(sender, content, message)
     headers["Bc-Claims"] = pydantic_core.to_json(claims).decode()
     subject = command_subject(sender.group, message.lane, sender.agent, message.type)

@@ -18,6 +18,7 @@ from backchannel.errors import Forbidden, NotFound, Unavailable
 from backchannel.jetstream.publish import Fence
 from backchannel.jetstream.read import Record, following, last, read_one
 from backchannel.protocol.catalog import read_object
+from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.subject import (
     Asked,
@@ -49,6 +50,14 @@ class Context:
     house: House
     kind: str = "agent"
     fences: list[Fence] = field(default_factory=list)
+    held: Mapping[str, Any] = field(default_factory=dict)
+
+    def claims(self) -> Claims:
+        """What the door said of the sender's token: who it is, whose, and what it may do with tools."""
+        agent, group = self.asked.agent, self.asked.group
+        known = {"sub": agent, "entity_id": agent, "collaboration_group": group, "iat": 0, "exp": 0}
+        fields = {name: value for name, value in self.held.items() if name in Claims.model_fields}
+        return Claims.model_validate({**fields, **known, "jti": "of a command"})
 
     async def past(self, sidebar_id: str) -> Sidebar | None:
         """The state of a sidebar as the log has it now; None if there is none."""

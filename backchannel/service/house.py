@@ -14,14 +14,17 @@ from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Publisher
-from backchannel.jetstream.read import StreamFacts, describe, following
-from backchannel.protocol.subject import events_stream, life_of
+from backchannel.jetstream.read import StreamFacts, describe, following, page
+from backchannel.protocol.catalog import read_object
+from backchannel.protocol.subject import events_stream, life_of, order_subject
 from backchannel.service.keeping import NOWHERE, Records
 from backchannel.service.lives import Lives, event_of
+from backchannel.service.rights import Rights
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
 
 LIFE_AT_ONCE = 256
+PAGE = 500
 
 
 class House:
@@ -37,6 +40,7 @@ class House:
         self.agents = Bucket(connection, "BC_agents")
         self.presence = Bucket(connection, "BC_presence")
         self.sessions = Bucket(connection, "BC_sessions")
+        self.rights = Rights(connection)
         self.lives = {group: Lives(connection, group) for group in groups}
         self._settings = LiveSettings(connection)
 
@@ -71,6 +75,18 @@ class House:
             sidebar = fold(((found.sequence, event_of(found)) for found in records), sidebar)
             if len(records) < LIFE_AT_ONCE:
                 return sidebar
+
+    async def marks(self, group: str, family: str) -> list[dict[str, Any]]:
+        """What every mark below a name says now; those that were taken back are left out."""
+        stream, wanted = events_stream(group), order_subject(group, f"{family}.>")
+        found: list[dict[str, Any]] = []
+        position = 0
+        while True:
+            part = await page(self.connection, stream, position, limit=PAGE, filter=wanted)
+            found += [read_object(record.payload) for record in part.records if record.payload]
+            if part.done or not part.records:
+                return found
+            position = part.records[-1].sequence
 
     async def strangers(self, group: str, agents: Iterable[str]) -> list[str]:
         named = list(dict.fromkeys(agents))

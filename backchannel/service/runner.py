@@ -133,7 +133,8 @@ class Runner:
     def _context(self, delivery: Delivery, found: Asked) -> Context:
         claims = _claims((delivery.record.headers or {}).get("Bc-Claims"))
         access = frozenset(claims.get("sidebar_access") or ())
-        return Context(found, access, self._clock(), self._house, _kind(found.agent, claims))
+        kind = _kind(found.agent, claims)
+        return Context(found, access, self._clock(), self._house, kind, held=claims)
 
     async def _fault(self, delivery: Delivery, found: Asked, error: Exception) -> None:
         verdict = verdict_on(error, delivery.attempt)

@@ -1,0 +1,233 @@
+"""A request comes in: judged, and allowed, denied, or put before a human."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backchannel.domain.audit import Deed
+from backchannel.domain.canonical import digest
+from backchannel.domain.decision import Decision, Outgoing, Timer
+from backchannel.domain.execution import calling
+from backchannel.domain.grant import Grant, digest_of_action
+from backchannel.domain.settings import Approvals
+from backchannel.domain.supervision.allowance import Allowance, covering
+from backchannel.domain.supervision.conditions import Condition, enforced
+from backchannel.domain.supervision.habit import Habit
+from backchannel.domain.supervision.policy import Chain, Judgement, judge
+from backchannel.domain.supervision.request import Request
+from backchannel.domain.supervision.risk import Risk, alternatives, assess
+from backchannel.domain.supervision.saying import decision, question
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.message import rfc3339
+from backchannel.protocol.supervision import ToolRequest
+
+SERVICE = "supervision"
+WAIT, AGAIN = "wait", "again"
+Sign = Callable[[Grant], str]
+NO_CHAIN, NO_HABIT = Chain(), Habit()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A tool request with all that is needed to decide it.
+
+    Args:
+        claims: what the asker may do now: its token, narrowed by the rights in force.
+        chain: the run of tools it belongs to; `ran` is what is kept of that run.
+        allowances: what humans allowed for a while, in force now.
+        pending: how many requests of this agent wait already.
+    """
+
+    message: ToolRequest
+    group: str
+    claims: Claims
+    now: datetime
+    settings: Approvals
+    sign: Sign
+    chain: Chain = NO_CHAIN
+    habit: Habit = NO_HABIT
+    allowances: Sequence[Allowance] = ()
+    pending: int = 0
+
+    @property
+    def agent(self) -> str:
+        return self.claims.sub
+
+    @property
+    def ladder(self) -> list[str]:
+        """Whom to ask, one after the other; never the asker itself."""
+        claims = self.claims
+        named = [claims.human_supervisor, claims.human_partner, *self.settings.fallback]
+        return list(dict.fromkeys(name for name in named if name and name != self.agent))
+
+
+def judged(ask: Ask) -> tuple[Risk, Judgement, Allowance | None]:
+    """What policy makes of it, and the allowance that stands for an approval, if one does."""
+    message, rules = ask.message, ask.settings.rules
+    risk = assess(message.tool, message.params, rules)
+    unusual = ask.habit.unusual(message.tool, risk.paths, ask.now)
+    judgement = judge(message.tool, ask.claims, risk, ask.chain, unusual)
+    if judgement.verb != "ask":
+        return risk, judgement, None
+    if ask.pending >= ask.settings.most_pending:
+        why = f"{ask.pending} requests of {ask.agent} wait for an answer already"
+        return risk, Judgement("deny", (why,)), None
+    allowed = covering(ask.allowances, ask.agent, message.tool, message.params, risk, ask.now)
+    return risk, judgement, allowed
+
+
+def opened(ask: Ask) -> Decision:
+    """What follows from a tool request."""
+    risk, judgement, allowed = judged(ask)
+    request = _request(ask, risk, judgement)
+    match judgement.verb:
+        case "deny":
+            return _denied(ask, request)
+        case "ask" if allowed is None:
+            return _asked(ask, request)
+    if allowed is not None:
+        by = f"{allowed.by} allowed this until {allowed.until_text}"
+        request = replace(request, decided_by=allowed.by, reason=by, conditions=list(allowed.conditions))
+    return _allowed(ask, request, judgement)
+
+
+def granted(request: Request, seconds: float, now: datetime, sign: Sign) -> tuple[str, Request, Timer]:
+    """A grant for exactly this request, and the call that brings it to a worker."""
+    grant_id = digest({"grant": request.request_id, "agent": request.agent, "at": rfc3339(now)})[:32]
+    conditions: list[Condition] = enforced(request.conditions or [])
+    start = int(now.timestamp())
+    grant = sign(
+        Grant(
+            grant_id=grant_id,
+            request_id=request.request_id,
+            group=request.group,
+            agent=request.agent,
+            tool=request.tool,
+            digest=request.digest,
+            conditions=tuple(conditions),
+            policy=request.policy,
+            iat=start,
+            exp=start + int(seconds),
+        )
+    )
+    return grant, replace(request, grant_id=grant_id), calling(grant_id, grant, request.params, now)
+
+
+def deeds_of(request: Request, action: str, **more: Any) -> tuple[Deed, Deed]:
+    """The intent, which must be in the trail first, and what came of it."""
+    facts = facts_of(request) | more
+    of = f"request:{request.request_id}"
+    return (
+        Deed.intent(request.group, "tool", request.agent, action, facts, of),
+        Deed.result(request.group, "tool", request.agent, action, {"state": request.state} | more, of),
+    )
+
+
+def facts_of(request: Request) -> dict[str, Any]:
+    return {
+        "request_id": request.request_id,
+        "tool": request.tool,
+        "params": request.params,
+        "digest": request.digest,
+        "policy": request.policy,
+        "level": request.level,
+        "risk": request.risk,
+        "reasons": request.reasons,
+        "agent_reasoning": request.agent_reasoning,
+        "decision": request.state,
+        "reason": request.reason,
+        "decided_by": request.decided_by,
+        "conditions": request.conditions,
+    }
+
+
+def waiting(request: Request) -> Timer:
+    """The moment at which somebody else is asked, or it is denied."""
+    return Timer(SERVICE, WAIT, request.request_id, _at(request.until))
+
+
+def _request(ask: Ask, risk: Risk, judgement: Judgement) -> Request:
+    message = ask.message
+    states: Mapping[str, Any] = {"allow": "approved", "ask": "pending", "deny": "denied"}
+    return Request(
+        request_id=str(message.message_id),
+        group=ask.group,
+        agent=ask.agent,
+        tool=message.tool,
+        params=message.params,
+        digest=digest_of_action(ask.group, ask.agent, message.tool, message.params),
+        policy=ask.settings.rules.version,
+        level=ask.claims.supervision_level,
+        risk=risk.shown(),
+        reasons=[*judgement.reasons, *(f"unusual: {flag}" for flag in judgement.flags)],
+        state=states[judgement.verb],
+        asked_at=rfc3339(ask.now),
+        ladder=ask.ladder,
+        asked=[],
+        agent_reasoning=message.agent_reasoning,
+        chain=message.chain,
+        alternatives=alternatives(risk),
+        reason="; ".join(judgement.reasons),
+    )
+
+
+def _allowed(ask: Ask, request: Request, judgement: Judgement) -> Decision:
+    request = replace(request, state="approved", decided_at=rfc3339(ask.now), alternatives=[])
+    grant, request, call = granted(request, ask.settings.grant_seconds, ask.now, ask.sign)
+    told = [decision(request, ask.message.message_id, ask.now, grant)]
+    if judgement.flags and ask.ladder:
+        told.append(_flagged(request, ask, judgement))
+    return Decision(
+        events=tuple(told),
+        result=_result(request),
+        marks=(request.mark(), ask.habit.after(ask.message.tool, request, ask.now)),
+        timers=(call,),
+        deeds=deeds_of(request, "granted"),
+    )
+
+
+def _asked(ask: Ask, request: Request) -> Decision:
+    until = ask.now + timedelta(seconds=ask.settings.timeout)
+    asked = ask.ladder[:1]
+    request = replace(request, state="pending", asked=asked, until=until.timestamp())
+    told = [decision(request, ask.message.message_id, ask.now)]
+    context = {"system_context": {"waiting_requests": ask.pending + 1, "level": request.level}}
+    told += [question(request, name, ask.message.message_id, ask.now, **context) for name in asked]
+    intent, _ = deeds_of(request, "approval_requested")
+    return Decision(
+        events=tuple(told),
+        result=_result(request),
+        marks=(*request.marks(), ask.habit.after(ask.message.tool, request, ask.now)),
+        timers=(waiting(request),),
+        deeds=(intent,),
+    )
+
+
+def _denied(ask: Ask, request: Request) -> Decision:
+    request = replace(request, state="denied", decided_at=rfc3339(ask.now))
+    return Decision(
+        events=(decision(request, ask.message.message_id, ask.now),),
+        result=_result(request),
+        marks=(request.mark(),),
+        deeds=deeds_of(request, "denied"),
+    )
+
+
+def _flagged(request: Request, ask: Ask, judgement: Judgement) -> Outgoing:
+    """It goes on; the supervisor is told what is out of the ordinary."""
+    more: dict[str, Any] = {"unusual": list(judgement.flags), "decided": True}
+    return question(request, ask.ladder[0], ask.message.message_id, ask.now, **more)
+
+
+def _result(request: Request) -> dict[str, Any]:
+    fields: dict[str, Any] = {"request_id": request.request_id, "decision": request.state}
+    if request.state == "denied":
+        fields |= {"status": "denied", "code": "forbidden", "message": request.reason}
+    return fields
+
+
+def _at(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

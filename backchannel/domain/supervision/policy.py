@@ -1,0 +1,115 @@
+"""Policy: from who asks, what for and how risky that is, to allowed, to be asked, or denied; with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from backchannel.domain.supervision.risk import Risk
+from backchannel.domain.supervision.rules import LEVELS
+from backchannel.protocol.claims import Claims, SupervisionLevel
+
+Verb = Literal["allow", "ask", "deny"]
+Standing = Literal["allowed", "restricted", "experimental", "blocked", "unknown"]
+RISKY = LEVELS.index("medium")
+"""At the level ``medium``, calls of this risk and above are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The chain that a request names, and the run of calls it belongs to: how many came before it in there.
+
+    `before` is None for a request that belongs to no run.
+    """
+
+    name: str | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What policy says, and every reason that led there. `flags` are told to the supervisor all the same."""
+
+    verb: Verb
+    reasons: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+
+def standing_of(tool: str, claims: Claims) -> Standing:
+    """How a tool stands in a token; ``blocked`` wins over all else, the stricter over the laxer."""
+    tools = claims.tools
+    if tool in tools.blocked:
+        return "blocked"
+    if tool in tools.experimental:
+        return "experimental"
+    if tool in tools.restricted:
+        return "restricted"
+    return "allowed" if tool in tools.allowed else "unknown"
+
+
+def judge(
+    tool: str, claims: Claims, risk: Risk, chain: Chain = Chain(), unusual: Sequence[str] = ()
+) -> Judgement:
+    """Whether the bearer of `claims` (as they are in force) may use a tool now.
+
+    Args:
+        unusual: what is out of the ordinary about it; at the level ``low`` the supervisor is told.
+    """
+    standing = standing_of(tool, claims)
+    if (refusal := _refusal(tool, claims, standing, chain)) is not None:
+        return Judgement("deny", (refusal,))
+    asks = [*_chain_asks(tool, claims, chain), *_standing_asks(tool, standing, claims.supervision_level)]
+    asks += _level_asks(claims.supervision_level, risk)
+    flags = tuple(unusual) if claims.supervision_level == "low" else ()
+    if asks:
+        return Judgement("ask", tuple(asks), flags)
+    level = claims.supervision_level
+    why = f"{tool} is {standing}, and the level {level} lets a call of {risk.level} risk go on"
+    return Judgement("allow", (why,), flags)
+
+
+def _refusal(tool: str, claims: Claims, standing: Standing, chain: Chain) -> str | None:
+    """The reason for which no human is even asked."""
+    if standing == "blocked":
+        return f"{tool} is blocked for {claims.sub}, at every level"
+    if claims.supervision_level == "locked":
+        return f"{claims.sub} is locked: it may look, and execute nothing"
+    if standing == "unknown":
+        return f"the token of {claims.sub} names no tool {tool}; what is not named is not allowed"
+    limits = claims.tool_chains
+    if chain.before is not None and chain.before >= limits.max_chain_length:
+        return f"the chain has {chain.before} calls already, and {limits.max_chain_length} are allowed"
+    if chain.name is not None and chain.name not in {*limits.allowed_chains, *limits.supervised_chains}:
+        return f"the token of {claims.sub} names no chain {chain.name}"
+    return None
+
+
+def _chain_asks(tool: str, claims: Claims, chain: Chain) -> list[str]:
+    limits = claims.tool_chains
+    found = []
+    if chain.name in limits.supervised_chains:
+        found.append(f"the chain {chain.name} is supervised")
+    if tool in limits.require_human_approval or chain.name in limits.require_human_approval:
+        found.append(f"the token asks for a human's approval of {tool}")
+    return found
+
+
+def _standing_asks(tool: str, standing: Standing, level: SupervisionLevel) -> list[str]:
+    match standing:
+        case "experimental":
+            return [f"{tool} is experimental: it needs an approval at every level"]
+        case "restricted" if level in ("medium", "high"):
+            return [f"{tool} is restricted"]
+    return []
+
+
+def _level_asks(level: SupervisionLevel, risk: Risk) -> list[str]:
+    match level:
+        case "high":
+            return ["at the level high every call needs an approval"]
+        case "medium" if risk.rank >= RISKY:
+            return [f"the risk is {risk.level}: {risk.reasons[0]}"]
+        case "autonomous" | "low" | "medium" | "locked":
+            return []
+    assert_never(level)

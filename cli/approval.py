@@ -1,0 +1,167 @@
+"""`backchannel approvals`: see what waits for a human, and answer it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import click
+import jwt
+
+from backchannel.client import Agent, compose
+from backchannel.errors import Forbidden, NotFound
+from backchannel.protocol.supervision import ApprovalResponse
+from cli.command import command
+from cli.door import Where, door, read_token, where_options
+from cli.group import Group
+from cli.health import ws_of
+from cli.option import Duration, Name
+from cli.terminal import Terminal, clean
+
+COLUMNS = ("request_id", "state", "agent", "tool", "risk", "asked", "asked_at", "decided_by", "reason")
+ALLOWANCES = ("allowance_id", "agent", "tool", "by", "until", "path_prefix")
+STATES = ("pending", "rescheduled", "approved", "denied")
+
+_request_id = click.argument("request_id")
+_reason = click.option("--reason", required=True, help="Why; the agent reads it, and the trail keeps it.")
+_alternative = click.option(
+    "--alternative", "alternatives", multiple=True, help="What to do instead. Repeatable."
+)
+
+
+@click.group(cls=Group)
+def approvals() -> None:
+    """See what waits for a human, and answer it."""
+
+
+@approvals.command("ls")
+@where_options
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--agent", type=Name(), help="Only those of this agent.")
+@click.option("--request", "request_id", help="Only this one.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="So many rows.")
+@click.pass_obj
+def list_approvals(
+    terminal: Terminal,
+    where: Where,
+    state: str | None,
+    agent: str | None,
+    request_id: str | None,
+    limit: int,
+) -> None:
+    """List requests for tools, the newest first, and what is allowed for a while."""
+    wanted = {"state": state, "agent": agent, "request_id": request_id, "limit": limit}
+    found = asyncio.run(_listed(where, wanted))
+    if terminal.json:
+        terminal.put(found)
+        return
+    rows = [{**one, "risk": one["risk"].get("level")} for one in found["approvals"]]
+    terminal.table(COLUMNS, rows, empty="Nothing was asked for.")
+    if found["allowances"]:
+        terminal.table(ALLOWANCES, found["allowances"], empty="")
+
+
+@approvals.command()
+@where_options
+@_request_id
+@click.pass_obj
+def show(terminal: Terminal, where: Where, request_id: str) -> None:
+    """Show one request, whole: what for, how risky, who was asked, what was decided and why."""
+    listed = asyncio.run(_listed(where, {"request_id": request_id}))["approvals"]
+    if not listed:
+        raise NotFound(f"There is no request {request_id[:64]!r}; `backchannel approvals ls` lists them.")
+    [found] = listed
+    if terminal.json:
+        terminal.put(found)
+        return
+    for name, value in found.items():
+        if value not in (None, [], {}):
+            told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            terminal.line(f"{name.replace('_', ' ')}: {clean(told)}")
+
+
+@approvals.command()
+@where_options
+@_request_id
+@_reason
+@click.option("--condition", "conditions", multiple=True, help="As backup_first, max_rows:10. Repeatable.")
+@click.option("--allow-for", type=Duration(), help="Let calls like this go on so long without asking.")
+@click.option("--path-prefix", help="With --allow-for: only while every path lies below this folder.")
+@click.pass_obj
+def approve(
+    terminal: Terminal,
+    where: Where,
+    request_id: str,
+    reason: str,
+    conditions: tuple[str, ...],
+    allow_for: int | None,
+    path_prefix: str | None,
+) -> None:
+    """Allow REQUEST_ID, this once, with exactly its parameters."""
+    if path_prefix is not None and allow_for is None:
+        raise click.UsageError("--path-prefix says how far --allow-for reaches; give both.")
+    allow = None if allow_for is None else {"seconds": allow_for, "path_prefix": path_prefix}
+    _answer(
+        terminal, where, request_id, approved=True, reason=reason, conditions=list(conditions), allow=allow
+    )
+
+
+@approvals.command()
+@where_options
+@_request_id
+@_reason
+@_alternative
+@click.option("--again-after", type=Duration(), help="Do not refuse it: have it asked again after so long.")
+@click.pass_obj
+def deny(
+    terminal: Terminal,
+    where: Where,
+    request_id: str,
+    reason: str,
+    alternatives: tuple[str, ...],
+    again_after: int | None,
+) -> None:
+    """Refuse REQUEST_ID, or put it off."""
+    _answer(
+        terminal,
+        where,
+        request_id,
+        approved=False,
+        reason=reason,
+        alternatives=list(alternatives),
+        reschedule=again_after,
+    )
+
+
+def _answer(terminal: Terminal, where: Where, request_id: str, **fields: Any) -> None:
+    told = asyncio.run(_given(where, request_id=request_id, **fields))
+    if terminal.json:
+        terminal.put(told)
+        return
+    terminal.say(f"{request_id} is {told.get('decision')}.")
+
+
+async def _given(where: Where, **fields: Any) -> dict[str, Any]:
+    """As whoever the token of --url is for; else as operator."""
+    if not where.url:
+        return await command(where, ApprovalResponse, **fields)
+    token = read_token(where)
+    async with Agent.connect(
+        _bearer(token), url=ws_of(where.url), token=token, purpose="backup", timeout=where.timeout
+    ) as me:
+        result = await me.request(compose(ApprovalResponse, **fields))
+    return {"request_id": fields["request_id"], **(result.model_extra or {})}
+
+
+async def _listed(where: Where, wanted: dict[str, Any]) -> dict[str, Any]:
+    async with door(where) as found:
+        return await found.ask("approvals", **wanted)
+
+
+def _bearer(token: str) -> str:
+    """Whom a token is for. The platform checks it; this is only how the client calls itself."""
+    try:
+        return str(jwt.decode(token, options={"verify_signature": False})["sub"])
+    except (jwt.InvalidTokenError, KeyError):
+        raise Forbidden("That is no token; make one with `backchannel token create`.") from None

@@ -1,0 +1,214 @@
+"""Decides what agents may do with tools, asks humans where policy wants that, and hands out grants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field
+
+from backchannel.domain.canonical import digest
+from backchannel.domain.decision import Decision, Mark
+from backchannel.domain.execution import Execution
+from backchannel.domain.execution import place_of as place_of_grant
+from backchannel.domain.grant import Grant, sign
+from backchannel.domain.inforce import effective
+from backchannel.domain.supervision import allowance, habit
+from backchannel.domain.supervision.allowance import Allowance
+from backchannel.domain.supervision.answer import Answer, answered, asked_again, told_by_agent, unanswered
+from backchannel.domain.supervision.habit import Habit
+from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, judged, opened
+from backchannel.domain.supervision.policy import Chain
+from backchannel.domain.supervision.request import FAMILY, Request, place_of, waiting_of
+from backchannel.errors import Conflict, Forbidden, NotFound
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.identifier import OPERATOR, Identifier
+from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, ToolResult
+from backchannel.service.context import Context, Inquiry
+from backchannel.service.declare import Service
+from backchannel.service.due import Due
+from backchannel.service.params import Params, understood
+
+service = Service(SERVICE, about=__doc__)
+CHAIN_KEPT = 86_400
+
+
+@service.on(ToolRequest)
+async def request(command: ToolRequest, ctx: Context) -> Decision:
+    known = await _known(str(command.message_id), ctx)
+    if known is not None:
+        return _again(known, command, ctx)
+    claims = effective(ctx.claims(), await ctx.house.rights.get(ctx.asked.group, ctx.asked.agent))
+    waiting = await ctx.house.marks(ctx.asked.group, waiting_of(claims.sub))
+    chain, mark = await _chain(command, ctx)
+    ask = Ask(
+        command,
+        ctx.asked.group,
+        claims,
+        ctx.now,
+        ctx.house.settings().approvals,
+        _signer(ctx),
+        chain,
+        Habit.read(await ctx.marked(habit.place_of(claims.sub)), claims.sub),
+        await _allowances(ctx),
+        len(waiting),
+    )
+    decided = opened(ask)
+    return _with_mark(decided, mark)
+
+
+@service.on(ApprovalResponse)
+async def answer(command: ApprovalResponse, ctx: Context) -> Decision:
+    known = await _known(command.request_id, ctx)
+    given = Answer(command, ctx.asked.agent, ctx.kind, ctx.now, ctx.house.settings().approvals, _signer(ctx))
+    return answered(known, given)
+
+
+@service.on(ToolResult)
+async def result(command: ToolResult, ctx: Context) -> Decision:
+    """An agent says how a tool of its own went."""
+    known = await _known(command.request_id, ctx)
+    run = None
+    if known is not None and known.grant_id is not None:
+        found = await ctx.marked(place_of_grant(known.grant_id))
+        run = Execution.read(found) if found is not None else None
+    return told_by_agent(known, run, ctx.asked.agent, command, ctx.now)
+
+
+@service.due(WAIT)
+async def nobody_answered(due: Due, ctx: Context) -> Decision:
+    return unanswered(await _known(due.key, ctx), ctx.house.settings().approvals, due.message_id, ctx.now)
+
+
+@service.due(AGAIN)
+async def ask_again(due: Due, ctx: Context) -> Decision:
+    return asked_again(await _known(due.key, ctx), ctx.house.settings().approvals, due.message_id, ctx.now)
+
+
+class ApprovalsParams(Params):
+    state: str | None = None
+    agent: Identifier | None = None
+    request_id: str | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+@service.answers("approvals")
+async def approvals(inquiry: Inquiry) -> Mapping[str, Any]:
+    """Requests, the newest first: all for an operator, else those one asked for or may decide."""
+    asked = understood(ApprovalsParams, inquiry.params)
+    found = [Request.read(content) for content in await inquiry.house.marks(inquiry.group, FAMILY)]
+    seen = [one for one in found if _sees(inquiry, one)]
+    fits = [
+        one
+        for one in seen
+        if asked.state in (None, one.state)
+        and asked.agent in (None, one.agent)
+        and asked.request_id in (None, one.request_id)
+    ]
+    fits.sort(key=lambda one: one.asked_at, reverse=True)
+    rules = [
+        Allowance.read(content) for content in await inquiry.house.marks(inquiry.group, allowance.FAMILY)
+    ]
+    return {
+        "approvals": [one.shown() for one in fits[: asked.limit]],
+        "total": len(fits),
+        "allowances": [
+            {"allowance_id": one.allowance_id, "agent": one.agent, "tool": one.tool, "by": one.by}
+            | {"until": one.until_text, "path_prefix": one.path_prefix, "equal": one.equal}
+            for one in rules
+            if inquiry.role == OPERATOR or inquiry.caller in (one.agent, one.by)
+        ],
+    }
+
+
+class PolicyParams(Params):
+    tool: Identifier
+    agent: Identifier | None = None
+    params: dict[str, Any] = {}
+    chain: Identifier | None = None
+    claims: dict[str, Any]
+
+
+@service.answers("policy")
+async def policy(inquiry: Inquiry) -> Mapping[str, Any]:
+    """What policy would say of a call by the bearer of these claims, and why. Nothing is done."""
+    if inquiry.role != OPERATOR:
+        raise Forbidden("Only an operator may try the policy on others' claims.", field="query")
+    asked = understood(PolicyParams, inquiry.params)
+    claims = Claims.model_validate(asked.claims)
+    claims = effective(claims, await inquiry.house.rights.get(inquiry.group, claims.sub))
+    message = ToolRequest.model_validate(
+        {
+            "message_id": "00000000-0000-0000-0000-000000000000",
+            "timestamp": "2000-01-01T00:00:00Z",
+            "tool": asked.tool,
+            "params": asked.params,
+        }
+    )
+    chain = Chain(asked.chain)
+    settings = inquiry.house.settings().approvals
+    ask = Ask(message, inquiry.group, claims, datetime.now(UTC), settings, str, chain)
+    risk, judgement, _ = judged(ask)
+    return {
+        "verdict": judgement.verb,
+        "reasons": list(judgement.reasons),
+        "risk": risk.shown(),
+        "level": claims.supervision_level,
+        "policy": settings.rules.version,
+        "ladder": ask.ladder,
+    }
+
+
+async def _known(request_id: str, ctx: Context) -> Request | None:
+    if not _is_id(request_id):
+        raise NotFound(f"There is no request {request_id[:64]!r}.", field="request_id")
+    found = await ctx.marked(place_of(request_id))
+    return Request.read(found) if found is not None else None
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= 64 and all(letter.isalnum() or letter in "-_" for letter in text)
+
+
+def _again(known: Request, command: ToolRequest, ctx: Context) -> Decision:
+    """The same request once more; its follow-ups are in the log. Raises Conflict for another's id."""
+    if known.agent == ctx.asked.agent and (known.tool, known.params) == (command.tool, command.params):
+        return Decision(repeated=True)
+    raise Conflict("Another request has this message_id; choose a new one.", field="message_id")
+
+
+async def _allowances(ctx: Context) -> Sequence[Allowance]:
+    found = await ctx.house.marks(ctx.asked.group, allowance.FAMILY)
+    return [Allowance.read(content) for content in found]
+
+
+async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, Mark | None]:
+    """The run of tools that a request says it belongs to, by its id or by its trace."""
+    run = command.chain_id or command.trace_id
+    if run is None:
+        return Chain(command.chain), None
+    place = f"chain.{digest([ctx.asked.agent, run])[:32]}"
+    known = await ctx.marked(place) or {}
+    before = int(known.get("calls", 0))
+    return Chain(command.chain, before), Mark(
+        place, {"calls": before + 1, "chain": command.chain}, CHAIN_KEPT
+    )
+
+
+def _with_mark(decided: Decision, mark: Mark | None) -> Decision:
+    return decided if mark is None else replace(decided, marks=(*decided.marks, mark))
+
+
+def _signer(ctx: Context) -> Any:
+    def signed(grant: Grant) -> str:
+        return sign(grant, ctx.house.grant_key)
+
+    return signed
+
+
+def _sees(inquiry: Inquiry, one: Request) -> bool:
+    if inquiry.role == OPERATOR:
+        return True
+    return inquiry.caller == one.agent or (inquiry.role == "human" and inquiry.caller in one.ladder)
