@@ -217,8 +217,6 @@ class Arrival:
     async def _welcome(self, holding: Holding, found: Course) -> Replay:
         replay = self._replay(found)
         replaying = await self._patiently(replay.measure)
-        ear = self.peer.listen(self.feed, self.bounds)
-        self.feed.returning[ear] = ear
         self.peer.say(self._words(holding, found, replaying))
         self.peer.session.arrived()
         self.peer.wire.ping()  # its answer shows that the new session token has arrived

@@ -49,6 +49,7 @@ class Ear:
         self.agent = agent
         self.access = frozenset(access)
         self.overtaken: set[int] = set()
+        self._in_turn = False
         self.delivered = 0
         self.dropped: dict[str, int] = {}
         self._wire = wire
@@ -124,13 +125,20 @@ class Ear:
 
     # ---- catching up
 
-    def overtake(self, event: Event) -> None:
-        """An urgent event while catching up: it does not wait, and is left out of the catch-up."""
+    def overtake(self, event: Event) -> bool:
+        """An urgent event while catching up: it does not wait, and is left out of the catch-up.
+
+        False when there is no room for that: then it comes in its turn, and so does all that follows, or
+        what is urgent would overtake what is just as urgent.
+        """
         room = len(self.overtaken) < MOST_OVERTAKEN and self._wire.waiting < MOST_AHEAD
-        if room and not self._closed:  # else it comes in its turn
-            self.overtaken.add(event.sequence)
-            self._ahead.note(event.sequence, self.contiguous)
-            self._send(event.frame, 1)
+        if self._in_turn or not room or self._closed:
+            self._in_turn = True
+            return False
+        self.overtaken.add(event.sequence)
+        self._ahead.note(event.sequence, self.contiguous)
+        self._send(event.frame, 1)
+        return True
 
     def catch_up(self, events: Sequence[Event], remaining: int) -> None:
         """Events that happened before now; ``remaining`` are still to come."""
@@ -149,6 +157,7 @@ class Ear:
     def go_live(self) -> None:
         """Catching up is over."""
         self.overtaken.clear()
+        self._in_turn = False
 
     async def drained(self) -> None:
         """Wait until the line takes more.

@@ -56,7 +56,7 @@ def route(subject: str) -> Route | None:
 class Returning(Listener, Protocol):
     """A connection that catches up; what is urgent does not wait for that."""
 
-    def overtake(self, event: Event) -> None: ...
+    def overtake(self, event: Event) -> bool: ...
 
 
 class Feed:

@@ -12,8 +12,8 @@ import structlog
 from backchannel.delivery.resume import Course
 from backchannel.errors import Unavailable
 from backchannel.jetstream.read import Page, Record
-from backchannel.protocol.subject import content_of, inbox_of
-from bridge.feed import PAGE, Feed
+from backchannel.protocol.subject import content_of, inbox_of, urgent_in
+from bridge.feed import PAGE, URGENT, Feed
 from bridge.listeners import EVERYONE, Listener
 from bridge.ring import Event
 
@@ -43,6 +43,9 @@ class Reader(Listener, Protocol):
     @property
     def overtaken(self) -> Collection[int]:
         """Positions that were sent ahead."""
+
+    def overtake(self, event: Event) -> bool:
+        """Send one ahead; False if it has to come in its turn."""
 
     def catch_up(self, events: Sequence[Event], remaining: int) -> None: ...
     def caught_up(self, position: int) -> None:
@@ -96,12 +99,49 @@ class Replay:
         """
         position = self.course.after
         self.reader.caught_up(position)
+        if not self._at_once(position):
+            await self._urgent_first(position)
         while True:
             if not self.feed.ring.covers(position):
                 position = await self._from_log(position)
             position = await self._from_ring(position)
             if self.reader in self.feed.listeners:
                 return position
+
+    def _at_once(self, position: int) -> bool:
+        """Whether all that is to come comes in this very turn, so that nothing can overtake it."""
+        self.feed.flush()
+        ring = self.feed.ring
+        return ring.covers(position) and len(self._stretch(position)) == len(ring.after(position))
+
+    async def _urgent_first(self, position: int) -> None:
+        """What is urgent of all that was missed goes ahead, in its order; then what happens now may, too."""
+        while True:
+            if not self.feed.ring.covers(position):
+                async for batch in self._merged(urgent_in(self.feed.group), position, self.feed.position):
+                    if not await self._ahead(batch.events):
+                        return
+                    position = batch.position
+                continue
+            self.feed.flush()
+            stretch = self._stretch(position)
+            if not stretch:
+                self.feed.returning[self.reader] = self.reader
+                return
+            if not await self._ahead([one for one in stretch if one.rank < URGENT and self._visible(one)]):
+                return
+            position = stretch[-1].sequence
+
+    async def _ahead(self, events: Sequence[Event]) -> bool:
+        """Send these ahead; False if there is no room for that."""
+        for event in events:
+            if not self.reader.overtake(event):
+                return False
+        await self.reader.drained()
+        return True
+
+    def _stretch(self, position: int) -> Sequence[Event]:
+        return _stretch(self.feed.ring.after(position, self.at_once))
 
     async def _from_log(self, position: int) -> int:
         async for batch in self._batches(position, self.feed.position):
@@ -118,7 +158,7 @@ class Replay:
         """Read on in the ring, a stretch at a time; at its end, join the audience in the same turn."""
         while self.feed.ring.covers(position):
             self.feed.flush()
-            stretch = _stretch(self.feed.ring.after(position, self.at_once))
+            stretch = self._stretch(position)
             for chunk in _chunks(self._fresh([event for event in stretch if self._visible(event)])):
                 self._give(chunk)
             position = stretch[-1].sequence if stretch else position

@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from backchannel.protocol.lane import NEVER_DROPPED, RANK
+
 ContextKind = Literal["life", "talk", "memory"]
 InboxKind = Literal["mention", "result", "decision", "notice"]
 EveryoneKind = Literal["broadcast", "presence"]
@@ -131,6 +133,12 @@ def said_in(group: str, context: str) -> tuple[str, str]:
     """The filters that find what was said in one context, without its life."""
     place = f"bc.{group}.evt.ctx.{context}.*"
     return f"{place}.talk", f"{place}.memory"
+
+
+def urgent_in(group: str) -> list[str]:
+    """The filters that find what lies in the lanes of which nothing is ever left out."""
+    lanes = sorted(NEVER_DROPPED, key=RANK.__getitem__)
+    return [f"bc.{group}.evt.{where}.{lane.value}.*" for lane in lanes for where in ("*.*", "all")]
 
 
 def inbox_of(group: str, agent: str) -> str:

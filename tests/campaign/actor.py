@@ -24,6 +24,9 @@ NARROW = 8192
 """Bytes the kernel keeps for a client, so that one that stalls is felt at once."""
 
 MOST_WAITING = 32
+WRITTEN_WITHIN = 2.0
+"""Seconds after which the server must remember what was acknowledged before an orderly end."""
+
 PATIENCE = 40.0
 ASKED_AGAIN = ("queue_full", "rate_limited", "unavailable", "degraded")
 PRIORITIES = ("critical", "high", "normal", "low", "background")
@@ -76,6 +79,7 @@ class Actor:
         self._reach: str | None = None
         self._owed = 0
         self._acked = 0
+        self._left_at = 0.0
         self._waiting: dict[str, tuple[Frame, Sent]] = {}
         self._recent: deque[tuple[Frame, Sent]] = deque(maxlen=20)
         self._repeats: set[str] = set()
@@ -96,6 +100,11 @@ class Actor:
     async def live(self, over: asyncio.Event) -> None:
         """Come and go until it is over."""
         while not over.is_set():
+            if self._chance.random() < 0.3:
+                with contextlib.suppress(TimeoutError):  # away, while others go on
+                    await asyncio.wait_for(over.wait(), self._chance.uniform(0.0, 6.0))
+            if self._chance.random() < 0.1:
+                self.stall = self._chance.uniform(0.5, 3.0)  # in the middle of its catch-up
             stay = self._chance.uniform(1.0, 8.0)
             await self.visit(lambda socket, stay=stay: self._carry_on(socket, stay, over))
 
@@ -181,7 +190,8 @@ class Actor:
         if frame["type"] != "welcome":
             await self._turned_away(link, frame)
         self._session = frame["session"]
-        begun, owed = position(frame["cursor"]), 0 if shown else self._owed
+        remembered = asyncio.get_running_loop().time() - self._left_at > WRITTEN_WITHIN
+        begun, owed = position(frame["cursor"]), self._owed if remembered and not shown else 0
         self._visit = Visit(begun, position(shown) if shown else None, frame["outcome"], owed)
         if self.diary.visits or frame["outcome"] != "live_only":
             self.counts[f"resumed by {'cursor' if shown else 'memory'}"] += 1
@@ -226,7 +236,7 @@ class Actor:
     async def _carry_on(self, link: ClientConnection, seconds: float, over: asyncio.Event) -> None:
         """Talk, be silent, acknowledge; then leave politely or vanish."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = loop.time() + seconds + self.stall
         self.vanish.clear()
         line = f"visit {len(self.diary.visits)}"
         while loop.time() < end and not over.is_set() and not self.vanish.is_set():
@@ -249,6 +259,7 @@ class Actor:
         acked = self._acked
         await link.close()
         self.counts["left"] += 1
+        self._left_at = asyncio.get_running_loop().time()
         self._owed = acked if calm and self.calm and link.close_code == 1000 else 0
 
     async def _acknowledge(self, link: ClientConnection) -> None:
@@ -285,7 +296,7 @@ class Actor:
     def _draw(self) -> tuple[Frame, int]:
         """Any message, and how many events it makes; none if it is a command."""
         chance = self._chance
-        text, room = "x" * chance.choice((1, 50, 400, 3000)), self._room()
+        text, room = "x" * chance.choice((1, 50, 400, 6000)), self._room()
         match chance.choices(
             ("memory", "talk", "mention", "presence", "alarm", "life"), (40, 25, 12, 6, 1, 6)
         )[0]:

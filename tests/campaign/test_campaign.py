@@ -40,7 +40,7 @@ ACTORS = 10
 TIGHT = {
     "BACKCHANNEL_SEND_BUFFER": "8192",
     "BACKCHANNEL_HIGH_WATER": "16384",
-    "BACKCHANNEL_QUEUE": "60",
+    "BACKCHANNEL_QUEUE": "30",
     "BACKCHANNEL_HEARTBEAT_SECONDS": "3",
 }
 """So little may wait for a connection that whoever stalls misses something within seconds."""
