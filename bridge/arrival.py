@@ -84,6 +84,7 @@ class Arrival:
     async def _come_in(self) -> Replay:
         resume = self.hello.resume or Resume()
         cursor = Cursor.parse(resume.cursor, "resume.cursor") if resume.cursor is not None else None
+        self._require_closed_circuit()
         await self._make_room(resume.session)
         await self._patiently(self._register)
         await self._patiently(self._show)
@@ -97,6 +98,13 @@ class Arrival:
         entry = await self.house.directory.register(self.claims, hello.intake, quality)
         if entry is not None:
             self.house.chronicle.introduced(self.claims, entry)
+
+    def _require_closed_circuit(self) -> None:
+        wait = self.house.breakers.wait(self.peer.owner, self.house.clock())
+        if wait:
+            problem = f"The last connections of {self.claims.sub} failed; come back in {wait:.0f} s."
+            error = Unavailable(problem, retry_after=round(wait, 1))
+            raise TurnedAway(error, CloseCode.OVERLOADED, "too many connections in a row failed")
 
     # ---- room
 
@@ -170,7 +178,7 @@ class Arrival:
             "purpose": self.peer.purpose,
             "since": rfc3339(datetime.now(UTC)),
         }
-        held = lease(self.feed.group, self.claims.sub, self.peer.wire.connection_id, said)
+        held = lease(self.feed.group, self.claims.sub, self.peer.wire.connection_id, said, self.peer.health)
         self.peer.lease = held.key
         await self.house.presence.add(held)
 

@@ -25,6 +25,7 @@ from backchannel.service.audit.standing import ask, faults_of
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
 from bridge.arrival import Arrival
+from bridge.breakers import Breakers
 from bridge.chores import Chores, until_done
 from bridge.chronicle import WINDOW, Chronicle
 from bridge.config import Config
@@ -92,6 +93,7 @@ class House:
         self.question = Question(reading)
         self.successors = Successors(reading, self._succeeded)
         self._settings = LiveSettings(reading)
+        self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
         self.chores = Chores()
@@ -189,6 +191,7 @@ class House:
                 **self.trail.facts(),
                 "copies": [fault for faults in self._copies.values() for fault in faults],
             },
+            "breakers": {"open": self.breakers.open},
             "ring": {
                 "events": sum(len(feed.ring) for feed in feeds),
                 "bytes": sum(feed.ring.length for feed in feeds),
@@ -274,6 +277,9 @@ class House:
         self.peers.discard(peer)
         self.slots.forget(peer.voice)
         self.chronicle.parted(peer)
+        if peer.session.claims is not None:
+            now = self.clock()
+            self.breakers.ended(peer.owner, peer.ended[0], now - peer.session.opened, now)
         self.leave(peer)
         self.chores.errand(self._write_down(peer))
 

@@ -25,6 +25,7 @@ from backchannel.delivery.effect import (
 )
 from backchannel.delivery.infodump import Wanted
 from backchannel.delivery.outbox import Bounds
+from backchannel.delivery.pulse import Pulse, condition, readiness
 from backchannel.delivery.session import Session, State
 from backchannel.errors import BackchannelError, QueueFull
 from backchannel.protocol.frame import CloseCode
@@ -61,6 +62,7 @@ class Peer:
         self.voice = Voice(wire, house, self)
         self._acknowledged = Acknowledgement()
         self._dumping = False
+        self._pulse = Pulse()
         self._pongs: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,6 +78,20 @@ class Peer:
     def active(self) -> bool:
         return self.session.permission == "active"
 
+    def health(self) -> dict[str, Any]:
+        """How this connection is, as others may know it."""
+        ear, pulse = self.ear, self._pulse
+        score = pulse.score(congested=self.wire.paused)
+        live = ear is not None and self.feed is not None and ear in self.feed.listeners
+        return {
+            "health": score,
+            "condition": condition(score),
+            "readiness": readiness(score, speaks=self.active, live=live),
+            "round_trip": pulse.round_trip if pulse.round_trip is None else round(pulse.round_trip, 4),
+            "delivered": ear.delivered if ear is not None else 0,
+            "dropped": dict(ear.dropped) if ear is not None else {},
+        }
+
     # ---- what the wire tells
 
     def received(self, body: bytes) -> None:
@@ -87,11 +103,14 @@ class Peer:
             self.ear.writable()
         self.voice.read_on()
 
-    def beat(self) -> None:
+    def beat(self, missed: int) -> None:
+        dropped = sum(self.ear.dropped.values()) if self.ear is not None else 0
+        self._pulse.beat(missed, dropped)
         if self.session.state is State.HERE and self.ear is not None:
             self.ear.position()
 
     def ponged(self, seconds: float) -> None:
+        self._pulse.answered(seconds)
         waiting, self._pongs = self._pongs, []
         for one in waiting:
             if not one.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pydantic_core
@@ -19,11 +20,20 @@ class Lease(NamedTuple):
     """One connection's lease: its key, and what is said of the connection."""
 
     key: str
-    content: bytes
+    said: dict[str, Any]
+    now: Callable[[], dict[str, Any]]
+
+    @property
+    def content(self) -> bytes:
+        return pydantic_core.to_json(self.said | self.now())
 
 
-def lease(group: str, agent: str, connection_id: str, said: dict[str, Any]) -> Lease:
-    return Lease(f"{group}.{agent}.{connection_id}", pydantic_core.to_json({"agent_id": agent, **said}))
+def lease(
+    group: str, agent: str, connection_id: str, said: dict[str, Any], now: Callable[[], dict[str, Any]]
+) -> Lease:
+    """Says at each renewal how the connection is `now`."""
+    told = {"agent_id": agent, "connection_id": connection_id, **said}
+    return Lease(f"{group}.{agent}.{connection_id}", told, now)
 
 
 class Presence:

@@ -27,8 +27,8 @@ class Peer(Protocol):
     def writable(self) -> None:
         """The congestion is over."""
 
-    def beat(self) -> None:
-        """It is this connection's turn in the heartbeat; a ping is on its way."""
+    def beat(self, missed: int) -> None:
+        """It is this connection's turn in the heartbeat; `missed` are those in a row that it let pass."""
 
     def ponged(self, seconds: float) -> None:
         """The latest ping was answered after so many seconds."""
@@ -44,7 +44,7 @@ class Nobody:
 
     def received(self, body: bytes) -> None: ...
     def writable(self) -> None: ...
-    def beat(self) -> None: ...
+    def beat(self, missed: int) -> None: ...
     def ponged(self, seconds: float) -> None: ...
     def lost(self, code: int) -> None: ...
 

@@ -303,7 +303,7 @@ class Wire(asyncio.Protocol):
             self.close(CloseCode.HEARTBEAT_LOST, "Nothing was heard for several heartbeats.")
         else:
             self.ping()
-            self._tell(self.peer.beat)
+            self._tell(self.peer.beat, self._strikes)
 
     def _take_pong(self, payload: bytes) -> None:
         if self._asked is None or payload != self._question.to_bytes(4):

@@ -15,7 +15,7 @@ from cli.option import Name
 from cli.revoke import kick
 from cli.terminal import Terminal
 
-COLUMNS = ("agent_id", "entity_type", "status", "connections", "active_sidebars", "specialties")
+COLUMNS = ("agent_id", "entity_type", "status", "condition", "connections", "active_sidebars", "specialties")
 
 
 @click.group(cls=Group)

@@ -182,6 +182,7 @@ async def status(inquiry: Inquiry) -> Mapping[str, Any]:
         "agents": {
             "known": len(roster),
             "online": sum(1 for agent in roster if agent["online"]),
+            "degraded": [agent["agent_id"] for agent in roster if agent["condition"] == "degraded"],
         },
         "sidebars": lives.shelf.statuses(),
         "log": {

@@ -154,7 +154,7 @@ class Session:
 
     def turned_away(self, error: BackchannelError, code: int, reason: str) -> list[Effect]:
         """The client may not come in after all."""
-        return [Say(error_frame(error)), *self.part(code, reason)]
+        return [Say(error_frame(error)), *self.part(code, reason, error.retry_after)]
 
     def part(self, code: int, reason: str, retry_after: float | None = None) -> list[Effect]:
         """End the connection, and say why in a frame of its own."""

@@ -105,6 +105,17 @@ class Approvals(Section):
     rules: RiskRules = Field(default=USUAL_RULES, description="What makes a call of a tool risky.")
 
 
+class Breaker(Section):
+    """When an agent whose connections keep failing is kept out for a while."""
+
+    failures: int = Field(
+        default=3, ge=1, le=1000, description="Connections in a row that fail until the breaker opens."
+    )
+    retry_after: Waits = Field(
+        default=60.0, description="Seconds until one connection is let in to try again."
+    )
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
@@ -114,6 +125,7 @@ class Settings(Section):
     curator: Curation = Curation()
     presence: Presence = Presence()
     approvals: Approvals = Approvals()
+    breaker: Breaker = Breaker()
     audit: Trail = Trail()
 
     def changed(self, name: str, value: Any) -> Settings:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json
@@ -113,26 +113,35 @@ class House:
         known, leases = await asyncio.gather(
             self.agents.entries(f"{group}.*"), self.presence.entries(f"{group}.*.*")
         )
-        online = Counter(key.split(".")[1] for key, _ in leases)
+        online: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for key, value in leases:
+            online[key.split(".")[1]].append(from_json(value.payload))
         busy = self.lives[group].shelf.busy()
         roster = []
         for key, value in known:
             told: dict[str, Any] = from_json(value.payload)
             agent = key.split(".")[1]
-            roster.append(_standing(told, agent, online[agent], busy.get(agent, 0)))
+            roster.append(_standing(told, agent, online.get(agent, []), busy.get(agent, 0)))
         return sorted(roster, key=lambda agent: str(agent["agent_id"]))
 
 
-def _standing(told: dict[str, Any], agent: str, connections: int, sidebars: int) -> dict[str, Any]:
+def _standing(
+    told: dict[str, Any], agent: str, leases: Sequence[Mapping[str, Any]], sidebars: int
+) -> dict[str, Any]:
     """A lease says whether an agent is connected; what it said of itself counts only while it is."""
     shown = {key: value for key, value in told.items() if key != "noted_at"}
     said = told.get("status", "online")
-    status = ("online" if said == "offline" else said) if connections else "offline"
+    status = ("online" if said == "offline" else said) if leases else "offline"
+    best = max(leases, key=lambda lease: int(lease.get("health", 0)), default={})
     return {
         **shown,
         "agent_id": agent,
-        "online": connections > 0,
-        "connections": connections,
+        "online": bool(leases),
+        "connections": len(leases),
+        "links": [{name: told for name, told in lease.items() if name != "agent_id"} for lease in leases],
         "status": status,
+        "health": best.get("health", 0),
+        "condition": best.get("condition", "healthy") if leases else "offline",
+        "readiness": best.get("readiness", "unavailable"),
         "active_sidebars": sidebars,
     }

@@ -61,7 +61,7 @@ class Witness:
         self.writable_again += 1
         self._changed.set()
 
-    def beat(self) -> None: ...
+    def beat(self, missed: int) -> None: ...
 
     def ponged(self, seconds: float) -> None:
         self.round_trips.append(seconds)
