@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,8 @@ class Directory:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._known: set[str] = set()
+        self._known: dict[str, frozenset[str]] = {}
+        self._skilled: dict[str, set[str]] = {}
         self._watch: Tail | None = None
 
     async def open(self) -> None:
@@ -40,12 +41,16 @@ class Directory:
     def knows(self, group: str, agent: str) -> bool:
         return f"{group}.{agent}" in self._known
 
+    def skilled(self, group: str, specialty: str) -> list[str]:
+        """The agents of a group that have a specialty, by name."""
+        return sorted(key.partition(".")[2] for key in self._skilled.get(f"{group}.{specialty}", ()))
+
     async def ask(self, group: str, agents: Iterable[str]) -> None:
         """Ask the bucket itself about agents not known here yet. Raises Unavailable."""
         for agent in agents:
             key = f"{group}.{agent}"
-            if key not in self._known and await self._bucket.get(key) is not None:
-                self._known.add(key)
+            if key not in self._known and (found := await self._bucket.get(key)) is not None:
+                self._learn(key, _specialties(_read(found)))
 
     async def register(
         self, claims: Claims, intake: Intake | None, quality: Quality | None = None
@@ -65,9 +70,9 @@ class Directory:
                 await self._put(key, entry, found)
             except Conflict:
                 continue
-            self._known.add(key)
+            self._learn(key, _specialties(entry))
             return entry
-        self._known.add(key)
+        self._learn(key, _specialties(entry))
         return None
 
     async def _put(self, key: str, entry: dict[str, Any], found: Value | None) -> None:
@@ -79,9 +84,27 @@ class Directory:
 
     def _heard(self, key: str, value: Value | None) -> None:
         if value is None:
-            self._known.discard(key)
+            self._learn(key, frozenset())
+            self._known.pop(key, None)
         else:
-            self._known.add(key)
+            self._learn(key, _specialties(_read(value)))
+
+    def _learn(self, key: str, specialties: frozenset[str]) -> None:
+        """An agent is known, with these specialties."""
+        group, former = key.partition(".")[0], self._known.get(key, frozenset())
+        self._known[key] = specialties
+        for gone in former - specialties:
+            having = self._skilled[f"{group}.{gone}"]
+            having.discard(key)
+            if not having:
+                del self._skilled[f"{group}.{gone}"]
+        for new in specialties - former:
+            self._skilled.setdefault(f"{group}.{new}", set()).add(key)
+
+
+def _specialties(entry: Mapping[str, Any]) -> frozenset[str]:
+    told = entry.get("specialties")
+    return frozenset(map(str, told)) if isinstance(told, list) else frozenset()
 
 
 def _read(found: Value | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backchannel.delivery.admission import admit, context_of, require_offered
+from backchannel.delivery.calls import Called, called, text_of
 from backchannel.errors import (
     BackchannelError,
     BadMessage,
@@ -65,9 +66,10 @@ class Door:
             Refused: it may not be stored; nothing was.
         """
         require_offered(message)
-        if not self._is_plain(caller, message):
+        whom = self._plainly(caller, message)
+        if whom is None:
             return self._offer_slowly(caller, content, message, answer)
-        entries = entries_of(caller.sender, content, message)
+        entries = entries_of(caller.sender, content, message, whom)
         if len(entries) > 1:
             return self._commit(entries, answer)
         self._publisher.post(entries[0], answer)
@@ -81,25 +83,25 @@ class Door:
             Unavailable: it was not stored.
         """
         require_offered(message)
-        entries = entries_of(caller.sender, content, message)
-        if not self._is_plain(caller, message):
+        whom = self._plainly(caller, message)
+        if whom is None:
             try:
-                await self._check_again(caller, message)
+                whom = await self._check_again(caller, message)
             except (Forbidden, IllegalTransition, Conflict):
+                entries = entries_of(caller.sender, content, message)
                 if (before := await self._stored_before(caller, message, entries)) is not None:
                     return before
                 raise
-        return await self._publisher.commit(entries)
+        return await self._publisher.commit(entries_of(caller.sender, content, message, whom))
 
-    def _is_plain(self, caller: Caller, message: AnyMessage) -> bool:
-        """Whether what is known here is enough to admit it."""
+    def _plainly(self, caller: Caller, message: AnyMessage) -> Called | None:
+        """Whom its text calls, if what is known here is enough to admit it."""
         try:
-            self._check(caller, message)
+            return self._check(caller, message)
         except BadMessage:
             raise
         except (Refused, Conflict):
-            return False
-        return True
+            return None
 
     async def _offer_slowly(
         self, caller: Caller, content: dict[str, Any], message: AnyMessage, answer: Answer
@@ -119,14 +121,15 @@ class Door:
         else:
             answer(stored)
 
-    async def _check_again(self, caller: Caller, message: AnyMessage) -> None:
+    async def _check_again(self, caller: Caller, message: AnyMessage) -> Called:
         """What is known here would refuse it: ask the log and the directory themselves, then decide."""
         context_id = context_of(message)
         if context_id not in (None, MAIN):
             await caller.feed.refresh(str(context_id))
         if isinstance(message, MentionRoute):
             await self._directory.ask(caller.feed.group, message.target_agents)
-        self._check(caller, message)
+        await self._directory.ask(caller.feed.group, called(text_of(message)))
+        return self._check(caller, message)
 
     async def _stored_before(
         self, caller: Caller, message: AnyMessage, entries: Sequence[Entry]
@@ -140,6 +143,12 @@ class Door:
         found = await find_id(self._reading, entries[0].subject, entries[0].message_id or "")
         return Stored(found[1], True, found[0]) if found else None
 
-    def _check(self, caller: Caller, message: AnyMessage) -> None:
-        group = caller.feed.group
-        admit(caller.agent, message, caller.feed.membership, lambda name: self._directory.knows(group, name))
+    def _check(self, caller: Caller, message: AnyMessage) -> Called:
+        group, directory = caller.feed.group, self._directory
+        return admit(
+            caller.agent,
+            message,
+            caller.feed.membership,
+            lambda name: directory.knows(group, name),
+            lambda specialty: directory.skilled(group, specialty),
+        )

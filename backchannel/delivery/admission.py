@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from backchannel.delivery.audience import Membership
+from backchannel.delivery.calls import NOBODY, Called, Knows, Skilled, called, resolve, text_of
 from backchannel.errors import (
     BadMessage,
     Conflict,
@@ -27,12 +26,17 @@ from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, Tool
 OFFERED = (SidebarMessageBody, Handled, ToolRequest, ToolResult, ApprovalResponse)
 """Commands that a handler answers."""
 
-Knows = Callable[[str], bool]
-"""Whether a group's directory knows an agent."""
 
-
-def admit(agent: str, message: AnyMessage, membership: Membership, knows: Knows) -> None:
+def admit(
+    agent: str,
+    message: AnyMessage,
+    membership: Membership,
+    knows: Knows,
+    skilled: Skilled = lambda specialty: (),
+) -> Called:
     """Let a message in that `agent` wants stored, or say why not. Commands are decided elsewhere.
+
+    Returns whom its text calls.
 
     Raises:
         NotFound: there is no such sidebar.
@@ -40,7 +44,7 @@ def admit(agent: str, message: AnyMessage, membership: Membership, knows: Knows)
         IllegalTransition: it takes no messages any more.
         BadMessage: the agent mentions itself, or says that something is sealed which is not.
         Conflict: something is sealed for others than those who are in the sidebar now.
-        UnknownAgent: it mentions somebody whom the group does not know.
+        UnknownAgent: it mentions somebody whom the group does not know, or its text does.
     """
     context_id = context_of(message)
     if context_id is not None:
@@ -48,6 +52,10 @@ def admit(agent: str, message: AnyMessage, membership: Membership, knows: Knows)
         _check_readers(context_id, message, membership)
     if isinstance(message, MentionRoute):
         _check_targets(agent, message, knows)
+    if not (names := called(text_of(message))):
+        return NOBODY
+    members = None if context_id in (None, MAIN) else membership.members(str(context_id))
+    return resolve(names, agent, knows, skilled, members)
 
 
 def require_offered(message: AnyMessage) -> None:

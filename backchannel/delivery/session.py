@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from backchannel.delivery.calls import wants_everything
 from backchannel.delivery.effect import (
     Acknowledge,
     Ask,
@@ -253,7 +254,16 @@ class Session:
                 return self._dump(message, in_reply_to)
         if message.way is Way.CONNECTION:
             raise _not_offered(message)
+        if wants_everything(message):
+            return [*self._everything(message), Keep(content, message)]
         return [Keep(content, message)]
+
+    def _everything(self, message: Message) -> list[Effect]:
+        """Whoever calls for everything hears it from now on; the message has an answer of its own."""
+        mode = SubscriptionUpdate(
+            message_id=message.message_id, timestamp=message.timestamp, mode="everything"
+        )
+        return [done for done in self._subscribe(mode, "") if not isinstance(done, Say)]
 
     def _subscribe(self, wanted: SubscriptionUpdate, in_reply_to: str) -> list[Effect]:
         self.subscription = Subscription(

@@ -6,14 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid5
 
 import pydantic_core
 
+from backchannel.delivery.admission import context_of
+from backchannel.delivery.calls import NOBODY, Called, text_of
 from backchannel.errors import TooLarge, Unavailable
 from backchannel.jetstream.entry import Entry
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.emergency import CriticalFailure, SecurityEmergency
+from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.lane import Lane
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.message import Way
@@ -21,6 +26,7 @@ from backchannel.protocol.presence import AgentPresence
 from backchannel.protocol.sidebar import SidebarMessage
 from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone, command_subject
 from backchannel.protocol.supervision import ToolRequest
+from backchannel.service.follow import FAMILY
 
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 CLAIMS = {"entity_type", "human_supervisor", "sidebar_access"}
@@ -31,6 +37,9 @@ CLAIMS_OF_TOOLS = CLAIMS | {"human_partner", "tools", "tool_chains", "supervisio
 
 MOST_STORED = 1_572_864
 """Bytes that one stored message may have."""
+
+EXCERPT = 4_000
+"""Characters of a text that whoever it calls finds in its inbox; the whole text is where it was said."""
 
 FILLED_BY_PLATFORM = ("cursor", "status", "old_status", "members", "by", "cause")
 """Fields of a sidebar's message that only the platform fills."""
@@ -51,8 +60,13 @@ class Sender:
         return self.claims.collaboration_group
 
 
-def entries_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> list[Entry]:
+def entries_of(
+    sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called = NOBODY
+) -> list[Entry]:
     """What is to be stored. The payload is made once from what was read: canonical, unknown fields kept.
+
+    Args:
+        called: whom its text calls; each finds that in its inbox.
 
     Raises:
         TooLarge: it would take more bytes in the log than are allowed.
@@ -65,9 +79,11 @@ def entries_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> 
         content.pop(name, None)
     match message:
         case MemoryUpdate(context_id=context_id):
-            return [_event(sender, content, message, InContext(context_id, "memory"))]
+            event = _event(sender, content, message, InContext(context_id, "memory"))
+            return [event, *_calls(sender, content, message, called)]
         case SidebarMessage(sidebar_id=sidebar_id):
-            return [_event(sender, content, message, InContext(sidebar_id, "talk"))]
+            event = _event(sender, content, message, InContext(sidebar_id, "talk"))
+            return [event, *_calls(sender, content, message, called)]
         case MentionRoute():
             return _mentions(sender, content, message)
         case AgentPresence():
@@ -100,6 +116,50 @@ def _mentions(sender: Sender, content: dict[str, Any], mention: MentionRoute) ->
         )
         for target in dict.fromkeys(mention.target_agents)
     ]
+
+
+def _calls(sender: Sender, content: Mapping[str, Any], message: AnyMessage, called: Called) -> list[Entry]:
+    """A mention for each whom the text calls. Who may not see the text learns only that it was called."""
+    if not called:
+        return []
+    urgent = message.lane.rank <= Lane.CRITICAL.rank
+    known = {
+        "type": "mention_route",
+        "timestamp": content.get("timestamp"),
+        "sender_agent_id": sender.agent,
+        "priority": "urgent" if urgent else "normal",
+    }
+    lane = Lane.CRITICAL if urgent else Lane.NORMAL
+    inside = known | {
+        "message_id": _call_id(sender, message, "inside"),
+        "target_agents": list(called.inside),
+        "message": _excerpt(text_of(message)),
+        "in_message": str(message.message_id),
+    }
+    context_id = context_of(message)
+    if context_id not in (None, MAIN):
+        inside["sidebar_id"] = context_id
+    outside = known | {
+        "message_id": _call_id(sender, message, "outside"),
+        "message": f"{sender.agent} mentioned you in a sidebar that you are not in; ask to be invited.",
+    }
+    return [
+        *(_call(sender, message, name, lane, inside) for name in called.inside),
+        *(_call(sender, message, name, lane, outside | {"target_agents": [name]}) for name in called.outside),
+    ]
+
+
+def _call(sender: Sender, message: AnyMessage, name: str, lane: Lane, said: Mapping[str, Any]) -> Entry:
+    headers = _headers(sender, said, message, f":{name}") | {"Bc-Lane": lane.value}
+    return _entry(InInbox(name, "mention").subject(sender.group, lane), _written(said), headers)
+
+
+def _call_id(sender: Sender, message: AnyMessage, who: str) -> str:
+    return str(uuid5(FAMILY, f"{sender.agent}:{message.message_id}:called:{who}"))
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
 
 
 def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Destination) -> Entry:
