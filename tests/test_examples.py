@@ -60,6 +60,15 @@ async def test_two_agents_find_the_platform_by_the_environment_and_may_run_again
         assert code == 0, told
 
 
+async def test_workers_run_what_a_human_approved_and_keep_the_conditions(platform: Platform) -> None:
+    code, told = await run("02_workers.py", "--data", str(platform.data))
+    assert code == 0, told
+    assert "'status.md.before': 'yesterday'" in told and "outside the folder that was allowed" in told
+    listed = await platform.json("approvals", "ls", "--state", "approved")
+    assert [one["decided_by"] for one in listed["approvals"]] == ["hugo", "hugo", None]
+    assert (await platform.run("audit", "verify"))[0] == 0
+
+
 async def test_without_a_platform_the_example_says_how_to_start_one(tmp_path: Path) -> None:
     code, told = await run("01_two_agents.py", "--data", str(tmp_path / "nowhere"))
     assert code == 1

@@ -36,11 +36,13 @@ from backchannel.protocol.sidebar import (
     SidebarTestResult,
     SidebarWaitingUpdate,
 )
+from backchannel.protocol.supervision import ApprovalRequest, ToolDecision, ToolResult
 
 __all__ = [
     "Accepted",
     "Agent",
     "AgentPresence",
+    "ApprovalRequest",
     "CannotOpen",
     "Connecting",
     "Continuity",
@@ -72,6 +74,8 @@ __all__ = [
     "SidebarStatusUpdate",
     "SidebarTestResult",
     "SidebarWaitingUpdate",
+    "ToolDecision",
+    "ToolResult",
     "Unknown",
     "ask_once",
     "compose",

@@ -62,6 +62,7 @@ class Agent(Recall):
         key: bytes | None = None,
         group: str | None = None,
         data: str | os.PathLike[str] | None = None,
+        claims: Mapping[str, Any] | None = None,
         observer: bool = False,
         purpose: Purpose | None = None,
         specialties: Sequence[str] = (),
@@ -88,6 +89,7 @@ class Agent(Recall):
             key: the platform's key, to sign a short token for every connection.
             group: the group to be in, where the agent signs its own token; otherwise the token says it.
             data: the data folder of a platform, instead of the environment.
+            claims: more of what the agent's own token says, where it signs one: its tools for instance.
             observer: hear everything this agent hears, and say nothing.
             purpose: which of the agent's positions in the log to use; an observer has its own.
             sealing: the key for sealed content, or the file in which it is kept (made if there is none).
@@ -118,7 +120,16 @@ class Agent(Recall):
         )
 
         async def begin() -> Agent:
-            access = find(name, url=url, token=token, token_file=token_file, key=key, group=group, data=data)
+            access = find(
+                name,
+                url=url,
+                token=token,
+                token_file=token_file,
+                key=key,
+                group=group,
+                data=data,
+                claims=claims,
+            )
             bounds = Bounds(letters=queue)
             connection = Connection(
                 name,

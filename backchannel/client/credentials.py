@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from backchannel.delivery.token import draft, sign
 from backchannel.errors import BackchannelError, Forbidden
@@ -66,6 +66,7 @@ def find(
     key: bytes | None = None,
     group: str | None = None,
     data: str | os.PathLike[str] | None = None,
+    claims: Mapping[str, Any] | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Access:
     """Where the platform is and who `name` is: what was given, else the environment, else the data folder.
@@ -74,6 +75,7 @@ def find(
 
     Args:
         group: what a token that is signed here is for; others say it themselves.
+        claims: more of what a token that is signed here says.
 
     Raises:
         Forbidden: there is no token, and no key to sign one with.
@@ -95,10 +97,13 @@ def find(
         path = Path(token_file)
         return Found(address, lambda: _read(path), refreshable=True)
     group = group or env.get("BACKCHANNEL_GROUP") or "main"
-    return Found(address, _signer(name, group, key, home, known=fixed is not None), refreshable=True)
+    fields = {**(claims or {}), "collaboration_group": group}
+    return Found(address, _signer(name, fields, key, home, known=fixed is not None), refreshable=True)
 
 
-def _signer(name: str, group: str, key: bytes | None, home: Home, *, known: bool) -> TokenSource:
+def _signer(
+    name: str, fields: Mapping[str, Any], key: bytes | None, home: Home, *, known: bool
+) -> TokenSource:
     """Signs a short token for every connection, with the key given or the one of the data folder."""
     if key is None and known and not (home.secrets / "token.key").exists():
         raise Forbidden(
@@ -109,7 +114,6 @@ def _signer(name: str, group: str, key: bytes | None, home: Home, *, known: bool
     def signed() -> str:
         secret = key if key is not None else _key_of(home)
         now, jti = int(time.time()), secrets.token_hex(16)
-        fields = {"collaboration_group": group}
         return sign(draft(name, now=now, lifetime=TOKEN_LIFETIME, jti=jti, fields=fields), secret)
 
     return signed

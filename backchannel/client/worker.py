@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from backchannel.client.outcome import answer
 from backchannel.domain.grant import Grant, read, require
 from backchannel.errors import BackchannelError, Forbidden, Unavailable
+from backchannel.home import DEFAULT_FOLDER, Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Arrived, Connection
 from backchannel.protocol.catalog import read_object
@@ -79,6 +81,17 @@ class Worker:
     _connection: Connection | None = None
     _key: Ed25519PublicKey | None = None
     serving: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def on_this_machine(cls, name: str, data: str | None = None, group: str = "main") -> Worker:
+        """A worker beside a platform whose data folder it may read.
+
+        Raises:
+            NotRunning: no platform runs there.
+        """
+        home = Home(data or os.environ.get("BACKCHANNEL_DATA") or DEFAULT_FOLDER)
+        user, password = home.nats_login("platform")
+        return cls(name, Address(home.platform().nats, user, password), group)
 
     def tool(self, name: str, *, keeps: Sequence[str] = (), seconds: float = 60.0) -> Callable[[Run], Run]:
         """Let the function run calls of a tool. What it returns is the result; what it raises, the error.
