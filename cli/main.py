@@ -24,6 +24,8 @@ NOUNS = {
     "policy": Noun("cli.policy:policy", "Explain what supervision decides, and why."),
     "streams": Noun("cli.stream:streams", "Look into the event logs."),
     "audit": Noun("cli.audit:audit", "Read the audit trail, and check it."),
+    "dead": Noun("cli.dead:dead", "See what could not be handled, and redeliver it."),
+    "explain": Noun("cli.explain:explain", "Say why a message arrived, or did not."),
     "doctor": Noun("cli.doctor:doctor", "Find out what is wrong with this installation."),
     "healthcheck": Noun("cli.healthcheck:healthcheck", "Answer by exit code alone, for containers."),
 }

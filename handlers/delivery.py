@@ -7,11 +7,11 @@ from typing import Any
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.errors import NotFound
-from backchannel.protocol.identifier import OPERATOR
 from backchannel.protocol.message import ShortText
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Service
-from backchannel.service.finding import Copy, copies, message_key
+from backchannel.service.finding import copies, message_key
+from backchannel.service.inspection import may_ask
 from backchannel.service.params import Params, understood
 from backchannel.service.standing import MOST, standings
 
@@ -31,7 +31,7 @@ async def delivery(inquiry: Inquiry) -> Mapping[str, Any]:
     asked = understood(DeliveryParams, inquiry.params)
     message_id = message_key(asked.message_id, "params.message_id")
     found = await copies(inquiry.house, inquiry.group, message_id, cursor=asked.cursor)
-    own = [copy for copy in found if not copy.offered and await may_ask(inquiry, copy)]
+    own = [copy for copy in found if not copy.offered and await may_ask(inquiry, copy.sender)]
     if not own:
         raise NotFound(
             f"{inquiry.caller} sent no message {message_id} lately; an older one is found with its cursor.",
@@ -48,10 +48,3 @@ async def delivery(inquiry: Inquiry) -> Mapping[str, Any]:
         "received": sum(1 for row in rows if row["received"]),
         "handled": sum(1 for row in rows if row["handled"]),
     }
-
-
-async def may_ask(inquiry: Inquiry, copy: Copy) -> bool:
-    """Who may know what became of a message."""
-    if inquiry.role == OPERATOR or copy.sender == inquiry.caller:
-        return True
-    return copy.sender in (await inquiry.asker()).charges

@@ -14,6 +14,9 @@ from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.service.follow import FAMILY, Origin
 
+REDELIVERS = "Bc-Redelivers"
+"""The header that says where a timer came due first, if it is told once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -50,8 +53,13 @@ def due_in(record: Record) -> Due:
                 name,
                 key,
                 read_object(record.payload),
-                uuid5(FAMILY, f"due:{record.subject}:{record.sequence}:{record.time}"),
+                uuid5(FAMILY, f"due:{record.subject}:{first_due(record)}"),
                 datetime.fromisoformat(record.time),
                 (record.headers or {}).get("traceparent"),
             )
     raise Internal(f"The subject {record.subject} is not that of a timer.")
+
+
+def first_due(record: Record) -> str:
+    """Sequence and time under which a timer was told first: what its follow-ups are named after."""
+    return (record.headers or {}).get(REDELIVERS) or f"{record.sequence}:{record.time}"

@@ -57,13 +57,20 @@ def message_key(text: str, field: str) -> str:
 
 
 async def copies(
-    house: House, group: str, message_id: str, *, cursor: str | None = None, reader: str | None = None
+    house: House,
+    group: str,
+    message_id: str,
+    *,
+    cursor: str | None = None,
+    reader: str | None = None,
+    until: int | None = None,
 ) -> list[Copy]:
     """Every event of a message, oldest first; none if it is not found.
 
     Args:
         cursor: where it lies, or near behind that; then it is found however old it is.
         reader: whose inbox may be looked through first, which reaches farther back.
+        until: from where to look back; the end of the log otherwise.
     """
     if cursor is not None:
         at = Cursor.parse(cursor, "cursor").sequence
@@ -75,7 +82,8 @@ async def copies(
             near = await _between(house, group, message_id, end - INBOX_STRIDE, end, inbox)
             if near:
                 return await _around(house, group, message_id, near)
-    for end in range(facts.last, max(facts.first - 1, facts.last - FAR), -STRIDE):
+    last = facts.last if until is None else min(until, facts.last)
+    for end in range(last, max(facts.first - 1, last - FAR), -STRIDE):
         near = await _between(house, group, message_id, end - STRIDE, end)
         if any(not copy.offered for copy in near):
             return await _around(house, group, message_id, near)

@@ -15,10 +15,11 @@ from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.mention import Undeliverable
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.subject import Asked, InInbox
+from backchannel.service.due import REDELIVERS
 from backchannel.service.follow import FAMILY
 from backchannel.service.house import House
 
-RETAINED = ("Nats-Msg-Id", "Bc-Type", "Bc-Lane", "Bc-Claims", "traceparent")
+RETAINED = ("Nats-Msg-Id", "Bc-Type", "Bc-Lane", "Bc-Claims", REDELIVERS, "traceparent")
 """Headers without which it could not be handled another time."""
 
 
