@@ -15,7 +15,7 @@ import click
 
 from backchannel.client.ask import ask_once
 from backchannel.errors import BY_CODE, Internal
-from backchannel.home import Home, Platform, Settings
+from backchannel.home import Home, Platform, Role, Settings
 from backchannel.jetstream.connection import Connection
 from backchannel.protocol.subject import service_subject
 from cli.failure import Failure
@@ -94,15 +94,15 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def operator(where: Where) -> AsyncIterator[Connection]:
-    """A connection to the platform's NATS server with an operator's rights."""
+async def operator(where: Where, role: Role = "operator") -> AsyncIterator[Connection]:
+    """A connection to the platform's NATS server with an operator's rights, or those of another role."""
     if where.url:
         raise Failure(
             "Streams are read from NATS, which --url does not reach.",
             code="usage",
             hint="give --data DIR of the platform instead",
         )
-    connection = await reach(where.settings, wait=min(where.timeout, 5.0))
+    connection = await reach(where.settings, wait=min(where.timeout, 5.0), role=role)
     try:
         yield connection
     finally:

@@ -6,7 +6,7 @@ import logging
 
 import structlog
 
-from backchannel.home import Home, NotRunning, Platform, Settings
+from backchannel.home import Home, NotRunning, Platform, Role, Settings
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 
@@ -20,11 +20,11 @@ def running(home: Home) -> Platform:
     return home.platform()
 
 
-async def reach(settings: Settings, *, wait: float) -> Connection:
-    """Connect as operator to where the settings say. Raises NotRunning, Unavailable, Forbidden."""
+async def reach(settings: Settings, *, wait: float, role: Role = "operator") -> Connection:
+    """Connect to where the settings say. Raises NotRunning, Unavailable, Forbidden."""
     hush()
     url = running(settings).nats if isinstance(settings, Home) else settings.runtime().nats
-    user, password = settings.nats_login("operator")
+    user, password = settings.nats_login(role)
     return await Connection.open(Address(url, user, password), name="cli", wait=wait)
 
 

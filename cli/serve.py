@@ -154,7 +154,7 @@ class Parts:
 
     async def _furnish(self, url: str) -> None:
         """Streams and buckets as shipped, and in them whoever was registered meanwhile."""
-        user, password = self._home.nats_login("platform")
+        user, password = self._home.nats_login("steward")
         connection = await Connection.open(Address(url, user, password), name="up", wait=NATS_PATIENCE)
         try:
             await require_jetstream(connection, url)

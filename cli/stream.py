@@ -111,7 +111,7 @@ def apply(terminal: Terminal, where: Where, replicas: int | None) -> None:
 
 
 async def _apply(where: Where, replicas: int | None) -> list[str]:
-    async with operator(where) as connection:
+    async with operator(where, "steward") as connection:
         return await furnish(connection, where.groups(), replicas)
 
 

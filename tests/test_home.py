@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from backchannel.errors import BackchannelError, Unavailable
 from backchannel.home import Environment, FolderError, FolderInUse, Home, NotRunning, Platform, Runtime
+from backchannel.home.settings import ROLES
 
 PLATFORM = Platform(
     pid=1,
@@ -85,9 +87,23 @@ def test_a_damaged_key_is_a_sentence_and_never_used(tmp_path: Path, content: str
 
 def test_every_role_has_a_login_of_its_own(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    logins = [home.nats_login(role) for role in ("platform", "operator", "system")]
-    assert len({user for user, _ in logins}) == len({password for _, password in logins}) == 3
-    assert [home.nats_login(role) for role in ("platform", "operator", "system")] == logins
+    logins = [home.nats_login(role) for role in ROLES]
+    assert len({user for user, _ in logins}) == len({password for _, password in logins}) == len(ROLES)
+    assert [home.nats_login(role) for role in ROLES] == logins
+
+
+def test_a_folder_that_is_older_than_a_role_gets_a_login_for_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    before = home.nats_login("platform")
+    path = home.secrets / "nats.json"
+    logins = json.loads(path.read_text("utf-8"))
+    del logins["steward"]
+    path.write_text(json.dumps(logins), "utf-8")
+    user, password = home.nats_login("steward")
+    assert user == "steward" and password
+    assert home.nats_login("steward") == (user, password)
+    assert home.nats_login("platform") == before
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_login_of_a_foreign_server_gives_way_to_our_own(tmp_path: Path) -> None:
@@ -95,7 +111,7 @@ def test_the_login_of_a_foreign_server_gives_way_to_our_own(tmp_path: Path) -> N
     home.use_login("somebody", "secret")
     assert home.nats_login("operator") == ("somebody", "secret")
     own = home.own_logins()
-    assert {user for user, _ in own.values()} == {"platform", "operator", "system"}
+    assert {user for user, _ in own.values()} == set(ROLES)
     assert "secret" not in {password for _, password in own.values()}
     assert home.own_logins() == own
 

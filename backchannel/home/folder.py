@@ -150,10 +150,24 @@ class Home:
         with self._alone():
             if not path.exists():
                 self._write_logins({name: (name, secrets.token_urlsafe(24)) for name in ROLES})
-        match files.parse(files.read_secret(path), path).get(role):
+        logins = files.parse(files.read_secret(path), path)
+        if role in ROLES and role not in logins:
+            logins = self._add_login(path, role)
+        match logins.get(role):
             case {"user": str() | None as user, "password": str() | None as password}:
                 return user, password
         raise FolderError(f"{path} names no user and password for {role!r}. Remove it and start again.")
+
+    def _add_login(self, path: Path, role: Role) -> dict[str, Any]:
+        """A role that the file is too old to know: a login of its own, or that of the foreign server."""
+        with self._alone():
+            logins = files.parse(files.read_secret(path), path)
+            known = logins.get("platform")
+            if isinstance(known, dict) and role not in logins:
+                own = {"user": role, "password": secrets.token_urlsafe(24)}
+                logins[role] = own if known.get("user") == "platform" else known
+                files.write(path, json.dumps(logins, indent=1) + "\n", mode=0o600)
+        return logins
 
     def own_logins(self) -> dict[Role, tuple[str, str]]:
         """The logins of our own nats-server; they replace that of a foreign one, if one was used before."""

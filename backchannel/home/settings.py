@@ -11,8 +11,9 @@ from typing import Literal, Protocol
 from backchannel.home.files import FolderError, decode_key, read_secret
 from backchannel.home.keys import KeyFiles, read_keys
 
-Role = Literal["platform", "operator", "system"]
-ROLES: tuple[Role, ...] = ("platform", "operator", "system")
+Role = Literal["platform", "operator", "steward", "system"]
+"""The steward alone may change the stream of the audit trail: `up` and `streams apply` are stewards."""
+ROLES: tuple[Role, ...] = ("platform", "operator", "steward", "system")
 
 
 @dataclass(frozen=True, slots=True)

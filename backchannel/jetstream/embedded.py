@@ -26,8 +26,8 @@ from backchannel.jetstream.leash import leashed
 __all__ = ["ROLES", "Server", "ServerFailed", "environment", "new_logins"]
 
 Login = tuple[str, str]
-Role = Literal["platform", "operator", "system"]
-ROLES: tuple[Role, ...] = ("platform", "operator", "system")
+Role = Literal["platform", "operator", "steward", "system"]
+ROLES: tuple[Role, ...] = ("platform", "operator", "steward", "system")
 SYNC = {"normal": "1s", "strict": "always"}
 POLL = 0.01
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
