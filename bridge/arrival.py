@@ -14,6 +14,7 @@ from backchannel.delivery.cursor import Cursor
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.resume import Course, Standing, course, nothing_waits
 from backchannel.delivery.session import State
+from backchannel.delivery.warmup import USUAL
 from backchannel.errors import BackchannelError, BadMessage, Conflict, Forbidden, Unavailable
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello, Resume, Welcome
@@ -83,7 +84,7 @@ class Arrival:
 
     async def _come_in(self) -> Replay:
         resume = self.hello.resume or Resume()
-        cursor = Cursor.parse(resume.cursor, "resume.cursor") if resume.cursor is not None else None
+        cursor = Cursor.parse(resume.cursor, "resume.cursor").safe if resume.cursor is not None else None
         self._require_closed_circuit()
         await self._make_room(resume.session)
         await self._patiently(self._register)
@@ -225,6 +226,9 @@ class Arrival:
     async def _welcome(self, holding: Holding, found: Course) -> Replay:
         replay = self._replay(found)
         replaying = await self._patiently(replay.measure)
+        ear = self.peer.listen(self.feed, self.bounds)
+        if found.outcome == "live_only" and (stages := self._stages()):
+            ear.warm_up(stages)
         self.peer.say(self._words(holding, found, replaying))
         self.peer.session.arrived()
         self.peer.wire.ping()  # its answer shows that the new session token has arrived
@@ -232,6 +236,11 @@ class Arrival:
         resume = self.hello.resume
         self.house.chronicle.connected(self.peer, found.outcome, bool(resume and resume.session))
         return replay
+
+    def _stages(self) -> Sequence[float]:
+        """How slowly a newcomer begins: as the platform says, or in the usual way if it asks for that."""
+        asked = self.hello.intake is not None and self.hello.intake.warmup
+        return self.house.settings().warmup.stages or (USUAL if asked else ())
 
     @property
     def bounds(self) -> Bounds:

@@ -9,10 +9,12 @@ import pydantic_core
 
 from backchannel.delivery.acknowledgement import Ahead
 from backchannel.delivery.outbox import Bounds, Outbox
-from backchannel.protocol.frame import CloseCode
+from backchannel.delivery.quality import Preference
+from backchannel.protocol.frame import CloseCode, Subscription
 from bridge.feed import Feed
 from bridge.metrics import Metrics
 from bridge.ring import Event
+from bridge.valve import Valve
 from bridge.wire import Wire
 
 MOST_OVERTAKEN = 10_000
@@ -59,6 +61,7 @@ class Ear:
         self._on_end = on_end
         self._position = 0
         self._ahead = Ahead()
+        self._valve: Valve | None = None
         self._outbox: Outbox[Event] | None = None
         self._draining = False
         self._closed = False
@@ -66,10 +69,13 @@ class Ear:
 
     @property
     def contiguous(self) -> int:
-        """The position up to which everything was sent, or reported as left out."""
+        """The position up to which everything was sent, or reported as left out, or not wanted."""
+        position = self._position
         if self._outbox is not None and self._outbox.lowest is not None:
-            return self._outbox.lowest - 1
-        return self._position
+            position = min(position, self._outbox.lowest - 1)
+        if self._valve is not None and self._valve.lowest is not None:
+            position = min(position, self._valve.lowest - 1)
+        return position
 
     def received(self, sequence: int) -> int:
         """How far a client that acknowledges `sequence` surely has everything."""
@@ -91,7 +97,9 @@ class Ear:
             if not events:
                 return
         self._position = events[-1].sequence
-        if self._outbox is None and not self._wire.paused:
+        if self._valve is not None:
+            self._sift(self._valve, events)
+        elif self._free:
             self._send(frames, len(events))
         else:
             self._queue(events)
@@ -113,6 +121,7 @@ class Ear:
     def writable(self) -> None:
         """The line is free again."""
         self._drain()
+        self._give_due()
         self._tell_waiting()
 
     def close(self) -> None:
@@ -122,6 +131,58 @@ class Ear:
             self._metrics.outbox.dec(len(self._outbox))
             self._outbox = None
         self._tell_waiting()
+
+    # ---- choosing
+
+    def tune(self, said: Subscription, wish: Preference | None) -> None:
+        """From the next event on this is what it wants, and how on a slow line."""
+        self._feed.flush()
+        self._opened_valve().tune(said, wish)
+        self._give_due()
+
+    def warm_up(self, stages: Sequence[float]) -> None:
+        """It has never been here before: let it begin slowly."""
+        self._opened_valve().warm_up(stages)
+
+    def look(self, taken: int, round_trip: float) -> None:
+        """About once a second: how the line does, and what of all that was held back is due."""
+        if self._valve is not None:
+            self._valve.look(taken, self._wire.waiting, round_trip)
+            self._give_due()
+
+    def wants(self, event: Event) -> bool:
+        return self._valve is None or self._valve.wants(event)
+
+    def _opened_valve(self) -> Valve:
+        if self._valve is None:
+            self._valve = Valve(self.agent, self._feed, self._bounds)
+        return self._valve
+
+    def _sift(self, valve: Valve, events: Sequence[Event]) -> None:
+        passing = valve.sift(events)
+        if not passing:
+            pass
+        elif self._free:
+            self._send(valve.frames(passing), len(passing))
+        else:
+            self._queue(passing)
+        self._give_due()
+
+    def _give_due(self) -> None:
+        """Give what was held back and is due, as long as the line takes it."""
+        valve = self._valve
+        while valve is not None and self._free and self._wire.waiting < self._bounds.at_once:
+            found = valve.due()
+            if found is None:
+                break
+            body, count = found
+            self.delivered += count
+            self._metrics.delivered.inc(count)
+            self._wire.send(body)
+        if valve is not None and valve.idle:
+            self._valve = None
+        elif valve is not None and valve.overfull:
+            self._give_up_on()
 
     # ---- catching up
 
@@ -142,10 +203,17 @@ class Ear:
 
     def catch_up(self, events: Sequence[Event], remaining: int) -> None:
         """Events that happened before now; ``remaining`` are still to come."""
+        if self._valve is not None:
+            events = self._valve.sift(events, history=True)
+            if not events:
+                return
         self._metrics.caught_up.inc(len(events))
         self.delivered += len(events)
-        joined = b",".join([event.body for event in events])
+        joined = b",".join([self._body(event) for event in events])
         self._wire.send(b'{"type":"catch_up","events":[%s],"remaining":%d}' % (joined, remaining))
+
+    def _body(self, event: Event) -> bytes:
+        return event.body if self._valve is None else self._valve.body(event)
 
     def give(self, body: bytes) -> None:
         """A frame of history that was asked for: it counts for no position."""
@@ -201,7 +269,7 @@ class Ear:
 
     def position(self) -> None:
         """Say how far this connection has got; a congested one is told when it has been given more."""
-        if self._outbox is None and not self._wire.paused and not self._closed:
+        if self._free and not self._closed:
             cursor = self._feed.cursor_at(self.contiguous).encode()
             said = b'{"type":"position","cursor":"%s","delivered":%d}' % (cursor, self.delivered)
             self._wire.send(said)
@@ -216,8 +284,15 @@ class Ear:
         self._outbox = outbox
         self._metrics.outbox.inc(len(outbox) - before)
         if outbox.hopeless:
-            self.close()
-            self._on_end(CloseCode.TOO_SLOW, "too slow: come back and catch up from the log")
+            self._give_up_on()
+
+    @property
+    def _free(self) -> bool:
+        return self._outbox is None and not self._wire.paused
+
+    def _give_up_on(self) -> None:
+        self.close()
+        self._on_end(CloseCode.TOO_SLOW, "too slow: come back and catch up from the log")
 
     def _drain(self) -> None:
         """Send what waited: first what was left out, then lane by lane, a stretch in each turn."""
@@ -228,9 +303,8 @@ class Ear:
         self._report(outbox)
         frames, count, length = [], 0, 0
         while length < self._bounds.at_once and (event := outbox.pop()) is not None:
-            if outbox.lowest is not None and outbox.lowest < event.sequence:
-                self._ahead.note(event.sequence, outbox.lowest - 1)
-            frames.append(event.frame)
+            self._ahead.note(event.sequence, self.contiguous)
+            frames.append(event.frame if self._valve is None else self._valve.frame(event))
             length += event.size
             count += 1
         self._metrics.outbox.dec(count)

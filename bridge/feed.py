@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from backchannel.delivery.audience import Life, Membership, life
+from backchannel.delivery.coalesce import Pace, strand_of
 from backchannel.delivery.cursor import Cursor, Extent
+from backchannel.delivery.traits import Traits, traits
+from backchannel.domain.settings import USUAL, Settings
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Page, Record, StreamFacts, describe, first_since, last, page
@@ -32,15 +35,22 @@ URGENT = len(NEVER_DROPPED)
 PAGE = 500
 PAGE_BYTES = 1 << 20
 SAMPLED_EACH = 0.1
+MOST_HELD = 1_000
+"""Events that wait to be coalesced, at most."""
+
+MOST_TRAITS = 4_096
+"""Events whose traits are remembered, for the connections that choose by them."""
 
 
 class Route(NamedTuple):
-    """Where a subject leads: to whom, under which key and rank, and whether it is a sidebar's life."""
+    """Where a subject leads: to whom, under which key and rank, whether it is a sidebar's life, and whether
+    what lies there may be coalesced."""
 
     to: Destination
     key: str
     rank: int
     alive: str | None
+    joins: bool
 
 
 @lru_cache(maxsize=16_384)
@@ -50,7 +60,8 @@ def route(subject: str) -> Route | None:
         return None
     to = located.to
     alive = to.context_id if isinstance(to, InContext) and to.kind == "life" else None
-    return Route(to, key_of(to), RANK.get(located.lane, RANK[Lane.NORMAL]), alive)
+    joins = to.kind in ("memory", "presence")
+    return Route(to, key_of(to), RANK.get(located.lane, RANK[Lane.NORMAL]), alive, joins)
 
 
 class Returning(Listener, Protocol):
@@ -67,7 +78,12 @@ class Feed:
     """
 
     def __init__(
-        self, connection: Connection, group: str, metrics: Metrics, on_replaced: Callable[[Feed], None]
+        self,
+        connection: Connection,
+        group: str,
+        metrics: Metrics,
+        on_replaced: Callable[[Feed], None],
+        settings: Callable[[], Settings] = lambda: USUAL,
     ) -> None:
         self.group = group
         self.stream = events_stream(group)
@@ -83,7 +99,12 @@ class Feed:
         self._metrics = metrics
         self._on_replaced = on_replaced
         self._next_sample = 0.0
+        self._settings = settings
         self._pending: list[Event] = []
+        self._flushing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._pace = Pace()
+        self._traits: dict[int, Traits] = {}
         self._tail: Tail | None = None
 
     async def open(self) -> None:
@@ -116,6 +137,7 @@ class Feed:
         self.flush()
 
     async def close(self) -> None:
+        self.flush()
         tail, self._tail = self._tail, None
         if tail is not None:
             await tail.stop()
@@ -182,6 +204,20 @@ class Feed:
             self.connection, self.stream, after, limit=PAGE, filter=wanted, until=until, max_bytes=PAGE_BYTES
         )
 
+    def now(self) -> float:
+        """The loop's time."""
+        return asyncio.get_running_loop().time()
+
+    def traits(self, event: Event) -> Traits:
+        """By what somebody chooses whether to hear it; read once for everybody."""
+        found = self._traits.get(event.sequence)
+        if found is None:
+            found = traits(event.to, event.rank, read_object(event.body))
+            if len(self._traits) >= MOST_TRAITS:
+                self._traits.clear()
+            self._traits[event.sequence] = found
+        return found
+
     def event(self, record: Record, found: Route) -> Event:
         """The record as it is sent: its stored bytes, with the cursor spliced in before the last brace."""
         cursor = b',"cursor":"%s.%d"}' % (self.epoch.encode(), record.sequence)
@@ -191,16 +227,25 @@ class Feed:
 
     def readable(self, record: Record) -> Route | None:
         """Where a record leads, or None if it is not an event for anybody."""
+        found = self._read(record)
+        return None if found is None else found[0]
+
+    def _read(self, record: Record) -> tuple[Route, dict[str, Any]] | None:
         found = route(record.subject)
         if found is None:
             return None
-        if not _is_message(record.payload):
+        content = _message(record.payload)
+        if content is None:
             log.warning("what lies there is no message", subject=record.subject, sequence=record.sequence)
             return None
-        return found
+        return found, content
 
     def flush(self) -> None:
-        """Hand on what came in during this turn of the loop."""
+        """Hand on what came in during this turn of the loop, and what waits to be coalesced."""
+        self._flushing = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         events, self._pending = self._pending, []
         if not events:
             return
@@ -217,20 +262,22 @@ class Feed:
         if record.sequence <= self.position:
             return
         try:
-            found = self.readable(record)
+            found = self._read(record)
             if found is not None:
                 self._sample(record)
-                self._pass_on(self.event(record, found), record, found)
+                self._pass_on(self.event(record, found[0]), record, *found)
         except Exception:
             log.exception("an event could not be passed on", group=self.group, sequence=record.sequence)
         self.position = record.sequence
 
-    def _pass_on(self, event: Event, record: Record, found: Route) -> None:
+    def _pass_on(self, event: Event, record: Record, found: Route, content: dict[str, Any]) -> None:
         self.ring.append(event)
         if found.alive is not None:
             self._pass_on_life(event, record, found.alive)
-            return
-        self._queue(event)
+        elif found.joins and (window := self._settings().coalesce.window):
+            self._coalesce(event, content, window)
+        else:
+            self._queue(event)
 
     def _pass_on_life(self, event: Event, record: Record, context_id: str) -> None:
         """Who comes in hears it, and who goes out does too."""
@@ -245,9 +292,34 @@ class Feed:
         self.listeners.leave(change.left, context_id)
 
     def _queue(self, event: Event) -> None:
-        if not self._pending:
-            asyncio.get_running_loop().call_soon(self.flush)
         self._pending.append(event)
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def _coalesce(self, event: Event, content: dict[str, Any], window: float) -> None:
+        """The first update of a quiet strand goes at once. What follows soon waits for more, until anything
+        else happens: nobody hears it later than what came after it."""
+        strand = strand_of(traits(event.to, event.rank, content))
+        if strand is None:
+            self._queue(event)
+            return
+        event, now = event._replace(strand=strand), self.now()
+        until = self._pace.wait_until(strand, now, window)
+        if until is None or self._flushing or len(self._pending) >= MOST_HELD:
+            self._pace.gave(strand, now)
+            self._queue(event)
+            return
+        self._pending.append(event)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(until, self._end_window)
+
+    def _end_window(self) -> None:
+        now = self.now()
+        for strand in {event.strand for event in self._pending}:
+            if strand is not None:
+                self._pace.gave(strand, now)
+        self.flush()
 
     def _sample(self, record: Record) -> None:
         """Now and then, measure how long ago an event was stored."""
@@ -291,15 +363,16 @@ def _depth(facts: StreamFacts) -> int:
     return min(MOST_EVENTS, MOST_BYTES // max(average, 1))
 
 
-def _is_message(payload: bytes) -> bool:
-    """Whether a client could read it: compact JSON with a type and an id. Anybody may have written there."""
+def _message(payload: bytes) -> dict[str, Any] | None:
+    """What a client could read: compact JSON with a type and an id. Anybody may have written there."""
     if payload[:1] != b"{" or payload[-1:] != b"}":
-        return False
+        return None
     try:
         found = read_object(payload)
-        return isinstance(found.get("type"), str) and isinstance(found.get("message_id"), str)
     except BackchannelError:
-        return False
+        return None
+    good = isinstance(found.get("type"), str) and isinstance(found.get("message_id"), str)
+    return found if good else None
 
 
 def _life(record: Record) -> Life:

@@ -151,7 +151,7 @@ class House:
         await self.reading.close()
 
     async def _open_feed(self, group: str) -> None:
-        feed = Feed(self.reading, group, self.metrics, self._replaced)
+        feed = Feed(self.reading, group, self.metrics, self._replaced, self.settings)
         await until_done(f"the log of {group}", feed.open)
         self.feeds[group] = feed
 

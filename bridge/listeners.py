@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.subject import Destination, InContext, InInbox
 from bridge.ring import Event
+from bridge.weave import woven
 
 EVERYONE = "*"
 
@@ -83,7 +84,7 @@ class Listeners:
         """Who hears which of `events` (in log order)."""
         keys = dict.fromkeys(event.key for event in events)
         if len(keys) == 1:
-            frames = b"".join([event.frame for event in events])
+            frames = woven(events)
             for listener in tuple(self._by_key.get(next(iter(keys)), ())):
                 yield Share(listener, events, frames)
             return
@@ -99,7 +100,7 @@ class Listeners:
             name = tuple(heard)
             if name not in joined:
                 chosen = [event for event in events if event.key in heard]
-                joined[name] = chosen, b"".join([event.frame for event in chosen])
+                joined[name] = chosen, woven(chosen)
             yield Share(listener, *joined[name])
 
     def _keys(self, listener: Listener, contexts: Collection[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from backchannel.delivery.effect import (
     Part,
     Renewal,
     Say,
+    Tune,
 )
 from backchannel.delivery.infodump import Wanted
 from backchannel.delivery.outbox import Bounds
@@ -63,6 +64,7 @@ class Peer:
         self._acknowledged = Acknowledgement()
         self._dumping = False
         self._pulse = Pulse()
+        self._round_trip = 0.0
         self._pongs: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -111,6 +113,7 @@ class Peer:
 
     def ponged(self, seconds: float) -> None:
         self._pulse.answered(seconds)
+        self._round_trip = seconds
         waiting, self._pongs = self._pongs, []
         for one in waiting:
             if not one.done():
@@ -142,6 +145,8 @@ class Peer:
         """About once a second."""
         try:
             self.perform(self.session.tick(now))
+            if self.ear is not None:
+                self.ear.look(self.wire.taken, self._round_trip)
             if self.voice.hopeless:
                 self.send_away(CloseCode.TOO_SLOW, "too slow: answers were not read")
         except Exception:
@@ -174,6 +179,9 @@ class Peer:
                 self._renew(effect)
             case Dump(wanted, in_reply_to):
                 self.dump(wanted, in_reply_to)
+            case Tune(subscription, preference):
+                if self.ear is not None:
+                    self.ear.tune(subscription, preference)
 
     def say(self, frame: Mapping[str, Any]) -> None:
         """Send a frame of the connection itself."""
@@ -250,7 +258,7 @@ class Peer:
 
     def _acknowledge(self, text: str) -> None:
         try:
-            cursor = Cursor.parse(text)
+            cursor = Cursor.parse(text).safe
         except BackchannelError as error:
             self.refuse(error, None)
             return
@@ -296,6 +304,7 @@ class Peer:
                 agent=self.session.claims.sub,
                 access=self.session.claims.sidebar_access,
             )
+            self.ear.tune(self.session.subscription, self.session.preference)
         return self.ear
 
     # ---- waiting for something

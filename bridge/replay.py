@@ -47,6 +47,9 @@ class Reader(Listener, Protocol):
     def overtake(self, event: Event) -> bool:
         """Send one ahead; False if it has to come in its turn."""
 
+    def wants(self, event: Event) -> bool:
+        """Whether it wants it at all, of what it may see."""
+
     def catch_up(self, events: Sequence[Event], remaining: int) -> None: ...
     def caught_up(self, position: int) -> None:
         """It has been given everything up to `position`."""
@@ -187,7 +190,8 @@ class Replay:
         if before and event.key == EVERYONE:
             return False
         access = () if before else self.reader.access
-        return self.feed.membership.sees(self.reader.agent, event.to, event.sequence, access)
+        seen = self.feed.membership.sees(self.reader.agent, event.to, event.sequence, access)
+        return seen and self.reader.wants(event)
 
     async def _count(self, until: int) -> int:
         counted, looked_at = 0, 0

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from operator import attrgetter
 from typing import NamedTuple
 
+from backchannel.delivery.coalesce import Strand
 from backchannel.protocol.subject import Destination
 
 MOST_EVENTS = 20_000
@@ -17,7 +18,7 @@ class Event(NamedTuple):
     """One event of the log, framed once for everybody.
 
     `key` names its audience, `rank` is that of its lane, and `frame` a whole WebSocket frame whose body
-    begins at `start`.
+    begins at `start`. `strand` names what it may be coalesced with.
     """
 
     sequence: int
@@ -26,6 +27,7 @@ class Event(NamedTuple):
     rank: int
     frame: bytes
     start: int
+    strand: Strand | None = None
 
     @property
     def size(self) -> int:

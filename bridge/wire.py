@@ -62,6 +62,7 @@ class Wire(asyncio.Protocol):
         "_ticket",
         "_timer",
         "_transport",
+        "_written",
         "connection_id",
         "paused",
         "peer",
@@ -91,6 +92,7 @@ class Wire(asyncio.Protocol):
         self._deflate = room.deflate if takes_deflated(protocol.extensions) else None
         self._out: list[bytes] = []
         self._queued = 0
+        self._written = 0
         self._dirty = False  # will be flushed at the end of this turn
         self._pong: bytes | None = None  # the answer to the latest ping, kept while congested
         self._later: list[Event] = []  # arrived while the owner does not want to read
@@ -135,6 +137,11 @@ class Wire(asyncio.Protocol):
         return self._queued + self._transport.get_write_buffer_size()
 
     @property
+    def taken(self) -> int:
+        """Bytes that the kernel has taken so far."""
+        return self._written - self._transport.get_write_buffer_size()
+
+    @property
     def closing(self) -> bool:
         """A close has begun on either side; what is sent now goes nowhere."""
         return self._closing
@@ -177,6 +184,7 @@ class Wire(asyncio.Protocol):
         room.metrics.sent.inc(len(out))
         room.metrics.sent_bytes.inc(size)
         self._queued = 0
+        self._written += size
         self._out = []
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self.paused or size > room.config.high_water:

@@ -76,11 +76,12 @@ class Arrivals:
 
     def came(self, cursor: str, rank: int) -> Arrival | None:
         """Note an arrival; None if it came before. `rank` is that of its lane, 0 the most urgent."""
-        known = self._known.get(cursor)
+        place = _place(cursor)
+        known = self._known.get(place)
         if known is not None:
             self._came_again(known)
             return None
-        arrival = self._known[cursor] = Arrival(Reach(self._order(cursor), cursor, rank))
+        arrival = self._known[place] = Arrival(Reach(self._order(cursor), cursor, rank))
         if len(self._known) > self._remembered:
             self._known.popitem(last=False)
         self._lowest_lane = max(self._lowest_lane, rank)
@@ -88,7 +89,7 @@ class Arrivals:
         return arrival
 
     def is_known(self, cursor: str) -> bool:
-        return cursor in self._known
+        return _place(cursor) in self._known
 
     def finish(self, arrival: Arrival) -> None:
         """The user is through with it."""
@@ -188,3 +189,8 @@ class Arrivals:
             after.before = before
         arrival.before = arrival.after = None
         arrival.tracked = arrival.done
+
+
+def _place(cursor: str) -> str:
+    """An event has one place in the log, although its cursor says more if it overtook others."""
+    return ".".join(cursor.split(".", 2)[:2])

@@ -40,10 +40,8 @@ class Continuity:
     def count(self, frame: dict[str, Any]) -> None:
         """Note the events a frame brings; history that was asked for counts for nothing."""
         match frame:
-            case {"type": "catch_up" | "batch", "events": list() as events}:
-                self.delivered += 0 if "infodump" in frame else len(events)
-            case {"type": "coalesced_update", "count": int() as count}:
-                self.delivered += count
+            case {"type": "catch_up" | "batch" | "coalesced_update"}:
+                self.delivered += 0 if "infodump" in frame else len(unpacked(frame))
             case {"cursor": str(), "message_id": str()}:
                 self.delivered += 1
 
@@ -66,6 +64,12 @@ class Continuity:
         if self._from is None:
             return None
         return min(self._from, position or self._from, key=_order)
+
+
+def unpacked(frame: dict[str, Any]) -> list[Any]:
+    """The events in a frame that holds several."""
+    held = frame.get("updates" if frame["type"] == "coalesced_update" else "events")
+    return held if isinstance(held, list) else []
 
 
 def _order(cursor: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from backchannel.client.closing import Closed
-from backchannel.client.continuity import Continuity
+from backchannel.client.continuity import Continuity, unpacked
 from backchannel.client.history import Histories
 from backchannel.client.link import Link, LinkLost
 from backchannel.client.mailroom import Mailroom
@@ -95,7 +95,8 @@ class Session:
         match frame:
             case {"type": "catch_up", "infodump": str() as message_id, "events": list()}:
                 self.histories.took(message_id, frame)
-            case {"type": "catch_up" | "batch", "events": list() as events}:
+            case {"type": "catch_up" | "batch" | "coalesced_update"}:
+                events = unpacked(frame)
                 for event in events:
                     self._event(event, len(raw) // len(events))
             case {"type": "result"} if self._requests.answered(frame):

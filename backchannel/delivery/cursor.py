@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from backchannel.errors import BadMessage
 
-_FORM = re.compile(r"([0-9a-f]{8})\.(0|[1-9][0-9]{0,18})", re.ASCII)
+_NUMBER = "0|[1-9][0-9]{0,18}"
+_FORM = re.compile(rf"([0-9a-f]{{8}})\.({_NUMBER})(?:\.({_NUMBER}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +17,21 @@ class Cursor:
 
     `epoch` is eight hexadecimal digits made from the moment the log was created, so that a log that was made
     anew is another one although its numbers look alike.
+
+    An event that was sent before older ones says so: `given` is how far everything had been given by then.
     """
 
     epoch: str
     sequence: int
+    given: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.epoch}.{self.sequence}"
+        return f"{self.epoch}.{self.sequence}" + ("" if self.given is None else f".{self.given}")
+
+    @property
+    def safe(self) -> Cursor:
+        """The position up to which whoever shows this cursor surely has everything."""
+        return self if self.given is None else Cursor(self.epoch, min(self.given, self.sequence))
 
     @classmethod
     def parse(cls, text: str, field: str = "cursor") -> Cursor:
@@ -36,7 +45,7 @@ class Cursor:
                 f"The cursor {text[:40]!r} is not one this platform gave; leave it out to start from now.",
                 field=field,
             )
-        return cls(found[1], int(found[2]))
+        return cls(found[1], int(found[2]), int(found[3]) if found[3] else None)
 
 
 @dataclass(frozen=True, slots=True)

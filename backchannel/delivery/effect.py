@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from backchannel.delivery.infodump import Wanted
+from backchannel.delivery.quality import Preference
 from backchannel.protocol.attention import Query
 from backchannel.protocol.catalog import AnyMessage
-from backchannel.protocol.frame import Hello
+from backchannel.protocol.frame import Hello, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,12 @@ class Dump:
     in_reply_to: str
 
 
-Effect = Say | Dump | Part | Authenticate | Begin | Keep | Ask | Acknowledge | Renewal
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """From the next event on this is what the connection hears, and how on a slow line."""
+
+    subscription: Subscription
+    preference: Preference | None
+
+
+Effect = Say | Dump | Tune | Part | Authenticate | Begin | Keep | Ask | Acknowledge | Renewal

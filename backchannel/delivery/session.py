@@ -22,10 +22,12 @@ from backchannel.delivery.effect import (
     Part,
     Renewal,
     Say,
+    Tune,
 )
 from backchannel.delivery.infodump import wanted
 from backchannel.delivery.pace import TokenBucket
 from backchannel.delivery.permit import Permission, check
+from backchannel.delivery.quality import Preference, declared, preference
 from backchannel.errors import (
     BackchannelError,
     BadMessage,
@@ -35,7 +37,7 @@ from backchannel.errors import (
     TooLarge,
     Unavailable,
 )
-from backchannel.protocol.attention import Infodump, Query, Renew, SubscriptionUpdate
+from backchannel.protocol.attention import Infodump, QualityUpdate, Query, Renew, SubscriptionUpdate
 from backchannel.protocol.catalog import bad_message, read_message, read_object
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Ack, CloseCode, Hello, Subscription
@@ -115,6 +117,7 @@ class Session:
     state: State = State.NEW
     permission: Permission = "active"
     subscription: Subscription = field(default_factory=Subscription)
+    preference: Preference | None = None
     _rate: TokenBucket = field(init=False)
     _patience: TokenBucket = field(init=False)
     _warned: bool = False
@@ -218,6 +221,7 @@ class Session:
         self.state = State.ARRIVING
         self.permission = hello.permission
         self.subscription = hello.subscription
+        self.preference = declared(hello.quality)
         return [Begin(hello)]
 
     def _next(self, content: dict[str, Any], now: float) -> list[Effect]:
@@ -250,6 +254,10 @@ class Session:
                 return [Renewal(token, in_reply_to)]
             case SubscriptionUpdate():
                 return self._subscribe(message, in_reply_to)
+            case QualityUpdate():
+                self.preference = preference(message)
+                told = success(in_reply_to, slow_connection=message.slow_connection)
+                return [Tune(self.subscription, self.preference), Say(told)]
             case Infodump():
                 return self._dump(message, in_reply_to)
         if message.way is Way.CONNECTION:
@@ -269,7 +277,7 @@ class Session:
         self.subscription = Subscription(
             mode=wanted.mode, focus=wanted.focus, peripheral_awareness=wanted.peripheral_awareness
         )
-        return [Say(success(in_reply_to, mode=wanted.mode))]
+        return [Tune(self.subscription, self.preference), Say(success(in_reply_to, mode=wanted.mode))]
 
     def _dump(self, asked: Infodump, in_reply_to: str) -> list[Effect]:
         """A part of the history, or, if no part is named, everything from now on."""

@@ -57,6 +57,29 @@ class Size(Section):
     )
 
 
+class Coalesce(Section):
+    """How rapid updates to one topic are joined into one."""
+
+    window: float = Field(
+        default=0.5,
+        ge=0,
+        le=10,
+        description="Seconds for which an update waits for others of its sender to its topic; 0: not at all.",
+    )
+
+
+StageSeconds = Annotated[float, Field(ge=0, le=3_600)]
+
+
+class Warmup(Section):
+    """How an agent that has never been connected is spared at first."""
+
+    stages: Annotated[list[StageSeconds], Field(max_length=3)] = Field(
+        default=[],
+        description="Seconds of each stage for all newcomers, as [10, 20, 30]; empty: for those who ask.",
+    )
+
+
 class Trail(Section):
     """How often the audit trail is sealed by a signed checkpoint, when there is something new in it."""
 
@@ -127,6 +150,8 @@ class Settings(Section):
     approvals: Approvals = Approvals()
     breaker: Breaker = Breaker()
     audit: Trail = Trail()
+    coalesce: Coalesce = Coalesce()
+    warmup: Warmup = Warmup()
 
     def changed(self, name: str, value: Any) -> Settings:
         """With one setting at another value; None puts its default back.

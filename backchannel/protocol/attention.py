@@ -67,8 +67,8 @@ class QualityUpdate(Message):
     type: Literal["quality_update"] = "quality_update"
     slow_connection: Literal["summaries", "full_delayed", "critical_only"]
     mbps: Annotated[float, Field(ge=0)] | None = None
-    required_data: list[ShortText] = []
-    batchable_data: list[ShortText] = []
+    required_data: Annotated[list[ShortText], Field(max_length=256)] = []
+    batchable_data: Annotated[list[ShortText], Field(max_length=256)] = []
 
     example: ClassVar[dict[str, Any]] = {"slow_connection": "summaries", "mbps": 0.5}
 

@@ -37,6 +37,7 @@ class Intake(BaseModel):
     specialties: Agents = []
     availability: Literal["available", "busy", "offline"] = "available"
     preferred_collaborators: Agents = []
+    warmup: bool = False
 
 
 class Subscription(BaseModel):
@@ -55,6 +56,9 @@ class Quality(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     slow_connection: Literal["summaries", "full_delayed", "critical_only"] = "summaries"
+    mbps: Annotated[float, Field(ge=0)] | None = None
+    required_data: Annotated[list[ShortText], Field(max_length=256)] = []
+    batchable_data: Annotated[list[ShortText], Field(max_length=256)] = []
 
 
 class Hello(Frame):
@@ -162,10 +166,35 @@ class Live(Frame):
 
 
 class Batch(Frame):
-    """Several events in one frame."""
+    """Several events in one frame, in order."""
 
     type: Literal["batch"] = "batch"
     events: list[dict[str, Any]]
+
+
+class CoalescedUpdate(Frame):
+    """Rapid updates of one sender to one topic, each as it would have come by itself, in order."""
+
+    type: Literal["coalesced_update"] = "coalesced_update"
+    topic: str
+    count: int
+    updates: list[dict[str, Any]]
+
+
+class Summary(Frame):
+    """What a connection with a slow line was not sent because it prefers summaries: how much of what.
+
+    An ``infodump`` with ``since`` = ``from`` and ``until`` = ``to`` brings all of it. ``topics`` are at most
+    a hundred, each with its number and the cursor of its latest event.
+    """
+
+    type: Literal["summary"] = "summary"
+    start: str = Field(alias="from")
+    to: str
+    count: int
+    types: dict[str, int] = {}
+    contexts: dict[str, int] = {}
+    topics: dict[str, tuple[int, str]] = {}
 
 
 class Gap(Frame):
@@ -232,6 +261,8 @@ ServerFrame = (
     | CatchUp
     | Live
     | Batch
+    | CoalescedUpdate
+    | Summary
     | Gap
     | Position
     | Goodbye

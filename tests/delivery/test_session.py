@@ -19,6 +19,7 @@ from backchannel.delivery.effect import (
     Part,
     Renewal,
     Say,
+    Tune,
 )
 from backchannel.delivery.session import Limits, Session, State
 from backchannel.errors import Forbidden
@@ -128,7 +129,6 @@ def test_a_second_hello_is_an_error_and_ends_nothing() -> None:
         (content("sidebar_message", sidebar_id="x", content="y", sender_agent_id="bob"), "wrong_sender"),
         (content("security_emergency", threat_type="x"), "forbidden"),
         ({"type": "ack", "cursor": 5}, "bad_message"),
-        (content("quality_update", slow_connection="summaries"), "unavailable"),
     ],
 )
 def test_what_is_wrong_is_told_and_the_connection_lives(said: Any, expected: str) -> None:
@@ -167,7 +167,8 @@ def test_each_other_way_leads_where_it_should() -> None:
     query, renew = content("query", query="status"), content("renew", token="x.y.z")
     assert isinstance(say(session, query)[0], Ask)
     assert say(session, renew) == [Renewal("x.y.z", renew["message_id"])]
-    (told,) = say(session, content("subscription_update", mode="focused", focus=["tls"]))
+    tuned, told = say(session, content("subscription_update", mode="focused", focus=["tls"]))
+    assert tuned == Tune(session.subscription, None)
     assert isinstance(told, Say)
     assert told.frame["status"] == "success"
     assert session.subscription.focus == ["tls"]

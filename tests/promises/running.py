@@ -187,6 +187,8 @@ class Raw:
         self.token = token
         self.welcome: Frame = {}
         self.frames: list[Frame] = []
+        self.coalesced: list[Frame] = []
+        self.together = 0
         self._unfound: list[Frame] = []
 
     @classmethod
@@ -272,7 +274,11 @@ class Raw:
 
     def _keep(self, frame: Frame) -> None:
         if frame["type"] in ("catch_up", "batch") and "infodump" not in frame:
+            self.together += frame["type"] == "batch"
             self.frames.extend(frame["events"])
+        elif frame["type"] == "coalesced_update":
+            self.coalesced.append(frame)
+            self.frames.extend(frame["updates"])
         else:
             self.frames.append(frame)
 
