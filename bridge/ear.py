@@ -144,10 +144,11 @@ class Ear:
         """It has never been here before: let it begin slowly."""
         self._opened_valve().warm_up(stages)
 
-    def look(self, taken: int, round_trip: float) -> None:
+    def look(self, round_trip: float) -> None:
         """About once a second: how the line does, and what of all that was held back is due."""
         if self._valve is not None:
-            self._valve.look(taken, self._wire.waiting, round_trip)
+            waiting = self._wire.waiting
+            self._valve.look(self._wire.written - waiting, waiting, round_trip)
             self._give_due()
 
     def wants(self, event: Event) -> bool:

@@ -64,7 +64,6 @@ class Peer:
         self._acknowledged = Acknowledgement()
         self._dumping = False
         self._pulse = Pulse()
-        self._round_trip = 0.0
         self._pongs: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -113,7 +112,6 @@ class Peer:
 
     def ponged(self, seconds: float) -> None:
         self._pulse.answered(seconds)
-        self._round_trip = seconds
         waiting, self._pongs = self._pongs, []
         for one in waiting:
             if not one.done():
@@ -146,7 +144,7 @@ class Peer:
         try:
             self.perform(self.session.tick(now))
             if self.ear is not None:
-                self.ear.look(self.wire.taken, self._round_trip)
+                self.ear.look(self._pulse.round_trip or 0.0)
             if self.voice.hopeless:
                 self.send_away(CloseCode.TOO_SLOW, "too slow: answers were not read")
         except Exception:

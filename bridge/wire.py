@@ -62,12 +62,12 @@ class Wire(asyncio.Protocol):
         "_ticket",
         "_timer",
         "_transport",
-        "_written",
         "connection_id",
         "paused",
         "peer",
         "remote",
         "share",
+        "written",
     )
 
     def __init__(
@@ -92,7 +92,7 @@ class Wire(asyncio.Protocol):
         self._deflate = room.deflate if takes_deflated(protocol.extensions) else None
         self._out: list[bytes] = []
         self._queued = 0
-        self._written = 0
+        self.written = 0
         self._dirty = False  # will be flushed at the end of this turn
         self._pong: bytes | None = None  # the answer to the latest ping, kept while congested
         self._later: list[Event] = []  # arrived while the owner does not want to read
@@ -137,11 +137,6 @@ class Wire(asyncio.Protocol):
         return self._queued + self._transport.get_write_buffer_size()
 
     @property
-    def taken(self) -> int:
-        """Bytes that the kernel has taken so far."""
-        return self._written - self._transport.get_write_buffer_size()
-
-    @property
     def closing(self) -> bool:
         """A close has begun on either side; what is sent now goes nowhere."""
         return self._closing
@@ -184,7 +179,7 @@ class Wire(asyncio.Protocol):
         room.metrics.sent.inc(len(out))
         room.metrics.sent_bytes.inc(size)
         self._queued = 0
-        self._written += size
+        self.written += size
         self._out = []
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self.paused or size > room.config.high_water:
