@@ -1,4 +1,4 @@
-"""Signatures of checkpoints (Ed25519): only the platform can make them, everybody can check them (ADR-37)."""
+"""Signatures of checkpoints (Ed25519): only the platform can make them, everybody can check them (ADR-14)."""
 
 from __future__ import annotations
 
