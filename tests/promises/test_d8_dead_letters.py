@@ -1,4 +1,4 @@
-"""Rows D8 and H1: what cannot be handled is set aside, told, explained, and delivered again by one command."""
+"""Rows D8, H1: what cannot be handled is set aside, told, explained, and delivered again by one command."""
 
 from __future__ import annotations
 
