@@ -20,6 +20,10 @@ from backchannel.domain.execution import (
     take,
 )
 from backchannel.domain.grant import Grant, read, read_signed, require
+from backchannel.domain.supervision.request import place_of as place_of_request
+from backchannel.domain.trust.decide import Asked, learning
+from backchannel.domain.trust.standing import Trust
+from backchannel.domain.trust.standing import place_of as place_of_trust
 from backchannel.errors import BadMessage
 from backchannel.protocol.identifier import require_identifier
 from backchannel.protocol.sealed import to_text
@@ -66,7 +70,9 @@ async def reported(wanted: Wanted, ctx: Context) -> Decision:
     said = understood(Report, wanted.fields)
     worker = require_identifier(wanted.caller, "worker")
     outcome = {"success": said.success, "result": said.result, "error": said.error}
-    return report(await _known(said.grant_id, ctx), worker, outcome, wanted.message_id, ctx.now)
+    known = await _known(said.grant_id, ctx)
+    decision = report(known, worker, outcome, wanted.message_id, ctx.now)
+    return decision if known is None else await _with_trust(decision, known, said.success, wanted, ctx)
 
 
 @service.due(OVERDUE)
@@ -98,6 +104,20 @@ async def grant_key(inquiry: Inquiry) -> Mapping[str, Any]:
 async def _known(grant_id: str, ctx: Context) -> Execution | None:
     found = await ctx.marked(place_of(require_identifier(grant_id, "grant_id")))
     return Execution.read(found) if found is not None else None
+
+
+async def _with_trust(
+    decision: Decision, known: Execution, success: bool, wanted: Wanted, ctx: Context
+) -> Decision:
+    """What a worker tells counts for the agent's trust, and is remembered in the same commit."""
+    found = await ctx.marked(place_of_request(known.request_id))
+    if found is None:
+        return decision
+    asked = Asked.read(found)
+    place = place_of_trust(asked.agent, asked.tool_class)
+    trust = Trust.read(await ctx.marked(place), asked.agent, asked.tool_class)
+    outcome, settings = asked.outcome(success, ctx.now, "worker"), ctx.house.settings().trust
+    return learning(decision, asked, trust, outcome, settings, wanted.message_id, ctx.now)
 
 
 def _call(grant: Grant, text: str, params: Mapping[str, Any]) -> dict[str, Any]:

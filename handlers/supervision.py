@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,11 @@ from backchannel.domain.supervision.habit import Habit
 from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, judged, opened
 from backchannel.domain.supervision.policy import Chain
 from backchannel.domain.supervision.request import FAMILY, Request, place_of, waiting_of
+from backchannel.domain.supervision.risk import Risk, assess
+from backchannel.domain.trust.decide import Asked, corrected
+from backchannel.domain.trust.standing import FAMILY as TRUST
+from backchannel.domain.trust.standing import Trust, trusted
+from backchannel.domain.trust.standing import place_of as place_of_trust
 from backchannel.errors import Conflict, Forbidden, NotFound
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import OPERATOR, Identifier
@@ -41,6 +46,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
     if known is not None:
         return _again(known, command, ctx)
     claims = effective(ctx.claims(), await ctx.house.rights.get(ctx.asked.group, ctx.asked.agent))
+    claims = await _trusted(claims, command, ctx)
     waiting = await ctx.house.marks(ctx.asked.group, waiting_of(claims.sub))
     chain, mark = await _chain(command, ctx)
     ask = Ask(
@@ -68,8 +74,10 @@ async def answer(command: ApprovalResponse, ctx: Context) -> Decision:
 
 @service.on(ToolResult)
 async def result(command: ToolResult, ctx: Context) -> Decision:
-    """An agent says how a tool of its own went."""
+    """An agent says how a tool of its own went, or a human how a call really went."""
     known = await _known(command.request_id, ctx)
+    if ctx.kind in ("human", OPERATOR) and (known is None or known.agent != ctx.asked.agent):
+        return await _corrected(known, command, ctx)
     run = None
     if known is not None and known.grant_id is not None:
         found = await ctx.marked(place_of_grant(known.grant_id))
@@ -149,6 +157,7 @@ async def policy(inquiry: Inquiry) -> Mapping[str, Any]:
     )
     chain = Chain(asked.chain)
     settings = inquiry.house.settings().approvals
+    claims = await _trusted_in_a_query(claims, assess(asked.tool, asked.params, settings.rules), inquiry)
     ask = Ask(message, inquiry.group, claims, datetime.now(UTC), settings, str, chain)
     risk, judgement, _ = judged(ask)
     return {
@@ -166,6 +175,36 @@ async def _known(request_id: str, ctx: Context) -> Request | None:
         raise NotFound(f"There is no request {request_id[:64]!r}.", field="request_id")
     found = await ctx.marked(place_of(request_id))
     return Request.read(found) if found is not None else None
+
+
+async def _trusted(claims: Claims, command: ToolRequest, ctx: Context) -> Claims:
+    """The claims as far as the agent is trusted with this class of tools."""
+    settings = ctx.house.settings()
+    risk = assess(command.tool, command.params, settings.approvals.rules)
+    return trusted(claims, await _trust(claims.sub, risk.tool_class, ctx), settings.trust)
+
+
+async def _trust(agent: str, tool_class: str, ctx: Context) -> Trust:
+    return Trust.read(await ctx.marked(place_of_trust(agent, tool_class)), agent, tool_class)
+
+
+async def _trusted_in_a_query(claims: Claims, risk: Risk, inquiry: Inquiry) -> Claims:
+    for content in await inquiry.house.marks(inquiry.group, f"{TRUST}.{claims.sub}"):
+        trust = Trust.read(content, content["agent"], content["tool_class"])
+        if trust.tool_class == risk.tool_class:
+            return trusted(claims, trust, inquiry.house.settings().trust)
+    return trusted(claims, Trust(claims.sub, risk.tool_class), inquiry.house.settings().trust)
+
+
+async def _corrected(known: Request | None, command: ToolResult, ctx: Context) -> Decision:
+    by = ctx.asked.agent
+    if known is None or (ctx.kind != OPERATOR and by not in known.ladder):
+        raise NotFound(f"There is no request {command.request_id} for {by} to judge.", field="request_id")
+    if known.state != "approved":
+        raise Conflict(f"The request is {known.state}; nothing was done on it.", field="request_id")
+    asked = Asked.read(asdict(known))
+    trust = await _trust(asked.agent, asked.tool_class, ctx)
+    return corrected(asked, trust, command, by, ctx.house.settings().trust, ctx.now)
 
 
 def _is_id(text: str) -> bool:

@@ -21,9 +21,9 @@ from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.message import Way
 from backchannel.protocol.sealed import FORMAT, envelope_in
 from backchannel.protocol.sidebar import SidebarMessage, SidebarMessageBody
-from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, ToolResult
+from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, ToolResult, TrustUpdate
 
-OFFERED = (SidebarMessageBody, Handled, ToolRequest, ToolResult, ApprovalResponse)
+OFFERED = (SidebarMessageBody, Handled, ToolRequest, ToolResult, ApprovalResponse, TrustUpdate)
 """Commands that a handler answers."""
 
 

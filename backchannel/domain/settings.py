@@ -11,6 +11,7 @@ from backchannel.domain.supervision.rules import USUAL as USUAL_RULES
 from backchannel.domain.supervision.rules import RiskRules
 from backchannel.errors import NotFound
 from backchannel.protocol.catalog import bad_message
+from backchannel.protocol.claims import SupervisionLevel
 
 YEAR = 31_536_000.0
 Waits = Annotated[float, Field(ge=1, le=YEAR)]
@@ -139,6 +140,16 @@ class Breaker(Section):
     )
 
 
+class Trusting(Section):
+    """How agents earn freedom with tools, and from where on."""
+
+    begins_at: SupervisionLevel = Field(
+        default="autonomous",
+        description="The most freedom an agent has with a class of tools before a human settles its level.",
+    )
+    recent: Waits = Field(default=7_776_000.0, description="Age up to which the outcome of a call counts.")
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
@@ -152,6 +163,7 @@ class Settings(Section):
     audit: Trail = Trail()
     coalesce: Coalesce = Coalesce()
     warmup: Warmup = Warmup()
+    trust: Trusting = Trusting()
 
     def changed(self, name: str, value: Any) -> Settings:
         """With one setting at another value; None puts its default back.

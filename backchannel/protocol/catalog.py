@@ -34,6 +34,8 @@ AnyMessage = (
     | supervision.ApprovalResponse
     | supervision.ToolDecision
     | supervision.ApprovalRequest
+    | supervision.TrustUpdate
+    | supervision.TrustNotice
     | attention.Handled
     | attention.SubscriptionUpdate
     | attention.Infodump

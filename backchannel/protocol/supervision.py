@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from backchannel.protocol.claims import SupervisionLevel
 from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.message import Message, ShortText, Text, Way
 
@@ -27,7 +28,7 @@ class ToolRequest(Message):
 
 
 class ToolResult(Message):
-    """What came of a tool that was run."""
+    """What came of a tool that was run; said by a human, it is the last word, and may be called severe."""
 
     way: ClassVar[Way] = Way.STATEFUL
     type: Literal["tool_result"] = "tool_result"
@@ -35,6 +36,7 @@ class ToolResult(Message):
     success: Strict
     result: Any = None
     error: Text | None = None
+    severe: Strict = False
 
     example: ClassVar[dict[str, Any]] = {"request_id": "…", "success": True}
 
@@ -52,6 +54,47 @@ class ApprovalResponse(Message):
     reschedule: Any = None
 
     example: ClassVar[dict[str, Any]] = {"request_id": "…", "approved": True, "reason": "A safe place."}
+
+
+class TrustUpdate(Message):
+    """A human says how much freedom an agent has with a class of tools: never more than its token says."""
+
+    way: ClassVar[Way] = Way.STATEFUL
+    type: Literal["trust_update"] = "trust_update"
+    agent_id: Identifier
+    tool_class: Identifier
+    level: SupervisionLevel
+    reason: ShortText
+
+    example: ClassVar[dict[str, Any]] = {
+        "agent_id": "ada",
+        "tool_class": "write",
+        "level": "medium",
+        "reason": "It has been careful for weeks.",
+    }
+
+
+class TrustNotice(Message):
+    """An agent's level was lowered, or a higher one is recommended; for the human it answers to."""
+
+    type: Literal["trust_notice"] = "trust_notice"
+    agent_id: Identifier
+    tool_class: ShortText
+    change: Literal["lowered", "recommended", "kept"]
+    level: SupervisionLevel
+    new_level: SupervisionLevel
+    message: ShortText
+    evidence: dict[str, Any] = {}
+    request_id: ShortText | None = None
+
+    example: ClassVar[dict[str, Any]] = {
+        "agent_id": "ada",
+        "tool_class": "write",
+        "change": "recommended",
+        "level": "high",
+        "new_level": "medium",
+        "message": "The level medium is recommended for ada with tools of the class write.",
+    }
 
 
 class ToolDecision(Message):
