@@ -30,6 +30,9 @@ class Host(Protocol):
         if there is a fourth, whether it had been stored before.
         """
 
+    async def decide(self, claims: Claims | None, group: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Have an answer to a request for approval decided; the fields of its result. Raises Unavailable."""
+
 
 class Absent:
     """Nobody is at home yet."""
@@ -43,6 +46,9 @@ class Absent:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
     async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
+        raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
+
+    async def decide(self, claims: Claims | None, group: str, content: dict[str, Any]) -> dict[str, Any]:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
 

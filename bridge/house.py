@@ -12,7 +12,7 @@ import structlog
 from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
 from backchannel.domain.settings import Settings
-from backchannel.errors import BackchannelError, BadMessage, Forbidden, Unavailable
+from backchannel.errors import BackchannelError, BadMessage, Forbidden, NotFound, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
@@ -235,6 +235,12 @@ class House:
         return StoredAt(
             "full" if live else "degraded", cursor, "active" if live else "offline", stored.duplicate
         )
+
+    async def decide(self, claims: Claims | None, group: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Have an answer to a request for approval decided. Raises Unavailable, or NotFound for the group."""
+        if group not in self.config.groups:
+            raise NotFound(f"There is no group {group[:64]!r} here.")
+        return await self.question.answer_for(claims, group, content)
 
     def verify(self, token: str) -> Claims:
         """What a token says that came in a frame. Raises Forbidden, without a reason for strangers."""

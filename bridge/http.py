@@ -7,6 +7,7 @@ import json
 import time
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from backchannel.protocol import catalog
 from bridge import health
 from bridge.config import Config
 from bridge.host import Site
+from bridge.leave import leave_in
 from bridge.metrics import Metrics
 from bridge.page import PAGE
 from bridge.upgrade import Gate, TurnedAway
@@ -77,6 +79,7 @@ class Pages:
             Route("/metrics", self.metrics),
             Route("/schema.json", self.schema),
             Route("/store", self.store, methods=["POST"]),
+            Route("/approvals/{request_id}", self.approval, methods=["POST"]),
             Route("/ws", self.not_a_handshake),
         ]
         found = Starlette(
@@ -135,6 +138,26 @@ class Pages:
         self._metrics.accept_seconds.observe(time.monotonic() - started)
         answer = {"status": status, "cursor": cursor, "realtime_updates": realtime}
         return _json(answer | {"duplicate": True} if any(duplicate) else answer)
+
+    async def approval(self, request: Request) -> Response:
+        """An answer to a request for approval: with a human's token, or with the leave a callback brought."""
+        if not self._site.serving:
+            raise Unavailable("The bridge is starting or shutting down; try again.", retry_after=1)
+        leave = leave_in(request.headers.get("authorization", ""))
+        claims = None if leave else self._gate.admit_request(_Head(request))
+        content = catalog.read_object(await self._body(request))
+        content |= {"request_id": request.path_params["request_id"]}
+        content.setdefault("message_id", str(uuid4()))
+        content.pop("leave", None)
+        if leave:
+            content["leave"] = leave.text
+        group = leave.group if leave else claims.collaboration_group if claims else ""
+        found = await self._site.host.decide(claims, group, content)
+        if found.get("status") != "success":
+            code = str(found.get("code"))
+            refusal = _refusal(code, str(found.get("message")), found.get("field"))
+            return _json(refusal, {**STATUS, "not_found": 404}.get(code, 422))
+        return _json(found)
 
     async def _body(self, request: Request) -> bytes:
         limit = self._config.max_message_bytes

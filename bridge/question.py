@@ -47,12 +47,30 @@ class Question:
         else:
             self.answering = True
 
+    async def answer_for(self, claims: Claims | None, group: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Have supervision decide an answer to a request for approval, and say what came of it.
+
+        Args:
+            claims: who answers; None if the content carries leave to do so.
+
+        Raises:
+            Unavailable: nobody answers, or not in time.
+        """
+        headers = {"Bc-Caller": claims.sub if claims else "callback"}
+        headers["Bc-Role"] = claims.entity_type if claims else "service"
+        return await self._request(service_subject(group, "supervision", "answer"), content, headers)
+
     async def _ask(
         self, group: str, name: str, params: dict[str, Any], headers: dict[str, str]
     ) -> dict[str, Any]:
+        return await self._request(service_subject(group, QUERY, name), params, headers)
+
+    async def _request(
+        self, subject: str, content: dict[str, Any], headers: dict[str, str]
+    ) -> dict[str, Any]:
         reply = await self._connection.request(
-            service_subject(group, QUERY, name),
-            pydantic_core.to_json(params, inf_nan_mode="null"),
+            subject,
+            pydantic_core.to_json(content, inf_nan_mode="null"),
             headers=headers,
             timeout=ANSWER_SECONDS,
         )
@@ -61,5 +79,5 @@ class Question:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise Unavailable(f"The answer to the query {name!r} cannot be read.")
+            raise Unavailable(f"The answer to {subject!r} cannot be read.")
         return answer

@@ -18,6 +18,7 @@ from backchannel.domain.inforce import effective
 from backchannel.domain.supervision import allowance, habit
 from backchannel.domain.supervision.allowance import Allowance
 from backchannel.domain.supervision.answer import Answer, answered, asked_again, told_by_agent, unanswered
+from backchannel.domain.supervision.callback import Leave
 from backchannel.domain.supervision.habit import Habit
 from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, judged, opened
 from backchannel.domain.supervision.policy import Chain
@@ -28,6 +29,7 @@ from backchannel.domain.trust.standing import FAMILY as TRUST
 from backchannel.domain.trust.standing import Trust, trusted
 from backchannel.domain.trust.standing import place_of as place_of_trust
 from backchannel.errors import Conflict, Forbidden, NotFound
+from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import OPERATOR, Identifier
 from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, ToolResult
@@ -35,6 +37,7 @@ from backchannel.service.context import Context, Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.due import Due
 from backchannel.service.params import Params, understood
+from backchannel.service.wanted import Wanted
 
 service = Service(SERVICE, about=__doc__)
 CHAIN_KEPT = 86_400
@@ -69,6 +72,20 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
 async def answer(command: ApprovalResponse, ctx: Context) -> Decision:
     known = await _known(command.request_id, ctx)
     given = Answer(command, ctx.asked.agent, ctx.kind, ctx.now, ctx.house.settings().approvals, _signer(ctx))
+    return answered(known, given)
+
+
+@service.decides("answer")
+async def answer_at_once(wanted: Wanted, ctx: Context) -> Decision:
+    """An answer over HTTP: of a human whose token the door has checked, or with leave for one request."""
+    fields = {name: value for name, value in wanted.fields.items() if name != "leave"}
+    said = read_message({**fields, "type": "approval_response", "timestamp": ctx.now.isoformat()})
+    assert isinstance(said, ApprovalResponse)
+    by, kind = wanted.caller, ctx.kind
+    if (leave := wanted.fields.get("leave")) is not None:
+        by, kind = await _on_leave(str(leave), said.request_id, ctx), "human"
+    known = await _known(said.request_id, ctx)
+    given = Answer(said, by, kind, ctx.now, ctx.house.settings().approvals, _signer(ctx))
     return answered(known, given)
 
 
@@ -168,6 +185,17 @@ async def policy(inquiry: Inquiry) -> Mapping[str, Any]:
         "policy": settings.rules.version,
         "ladder": ask.ladder,
     }
+
+
+async def _on_leave(text: str, request_id: str, ctx: Context) -> str:
+    """Whose answer it is. Raises Forbidden or Expired."""
+    leave = Leave.read(text, ctx.house.grant_key.public_key(), ctx.now.timestamp())
+    if (leave.group, leave.request_id) != (ctx.asked.group, request_id):
+        raise Forbidden("The leave is for another request.", field="request_id")
+    rights = await ctx.house.rights.get(leave.group, leave.human)
+    if rights is not None and rights.revoked_before is not None and leave.iat < rights.revoked_before:
+        raise Forbidden("The human in whose name this is answered was sent away since.")
+    return leave.human
 
 
 async def _known(request_id: str, ctx: Context) -> Request | None:

@@ -126,6 +126,12 @@ class Approvals(Section):
     fallback: list[str] = Field(
         default=[], description="Humans who are asked when an agent's own are silent."
     )
+    callbacks: dict[str, str] = Field(
+        default={}, description="Where requests are posted for which human: names to http(s) addresses."
+    )
+    public_url: str = Field(
+        default="http://127.0.0.1:8002", description="The address of a bridge, as callbacks are told it."
+    )
     rules: RiskRules = Field(default=USUAL_RULES, description="What makes a call of a tool risky.")
 
 

@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import httpx
 from pydantic_core import from_json
 
 from backchannel.domain.settings import Settings
 from backchannel.domain.sidebar import Sidebar, fold
+from backchannel.errors import Forbidden, Unavailable
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Publisher
@@ -25,6 +27,7 @@ from backchannel.service.trail import Trail
 
 LIFE_AT_ONCE = 256
 PAGE = 500
+POST_SECONDS = 5.0
 
 
 class House:
@@ -75,6 +78,23 @@ class House:
             sidebar = fold(((found.sequence, event_of(found)) for found in records), sidebar)
             if len(records) < LIFE_AT_ONCE:
                 return sidebar
+
+    async def post(self, address: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Post to another program, whose address an operator has set.
+
+        Raises:
+            Unavailable: it did not take it, and may later.
+            Forbidden: it does not want it.
+        """
+        try:
+            async with httpx.AsyncClient(timeout=POST_SECONDS, trust_env=False) as client:
+                answer = await client.post(address, content=body, headers=dict(headers))
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            raise Unavailable(f"The callback cannot be delivered: {type(problem).__name__}.") from None
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise Unavailable(f"The callback was answered with {answer.status_code}.")
+        if not answer.is_success:
+            raise Forbidden(f"The callback was answered with {answer.status_code}.")
 
     async def marks(self, group: str, family: str) -> list[dict[str, Any]]:
         """What every mark below a name says now; those that were taken back are left out."""
