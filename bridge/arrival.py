@@ -233,8 +233,7 @@ class Arrival:
         self.peer.session.arrived()
         self.peer.wire.ping()  # its answer shows that the new session token has arrived
         self.house.metrics.resumes.labels(found.outcome).inc()
-        resume = self.hello.resume
-        self.house.chronicle.connected(self.peer, found.outcome, bool(resume and resume.session))
+        self.house.chronicle.connected(self.peer, self.hello, found.outcome)
         return replay
 
     def _stages(self) -> Sequence[float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backchannel.protocol.claims import Claims
+from backchannel.protocol.frame import Hello
 from backchannel.service.trail import Deed, Trail
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Chronicle:
 
     # ---- who comes and goes
 
-    def connected(self, peer: Peer, outcome: str, taken_over: bool) -> None:
+    def connected(self, peer: Peer, hello: Hello, outcome: str) -> None:
         """`taken_over`: it showed the token of the session it goes on with."""
         claims = peer.session.claims
         assert claims is not None
@@ -61,7 +62,8 @@ class Chronicle:
             "entity_type": claims.entity_type,
             "token_id": claims.jti,
             "outcome": outcome,
-            "taken_over": taken_over,
+            "taken_over": bool(hello.resume and hello.resume.session),
+            "intake": hello.intake.model_dump(mode="json", exclude_defaults=True) if hello.intake else None,
         }
         self._note("connection", claims, "connected", facts)
 

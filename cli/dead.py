@@ -9,6 +9,7 @@ import click
 
 from backchannel.errors import BackchannelError, NotFound
 from backchannel.jetstream.publish import Publisher
+from backchannel.service.audit.operator import enter
 from backchannel.service.redeliver import Dead, dead_of, redeliver
 from cli.door import Where, operator, where_options
 from cli.failure import Failure
@@ -91,6 +92,8 @@ async def _redeliver(where: Where, ids: tuple[str, ...]) -> list[Dead]:
 
 async def _give(connection: Any, publisher: Publisher, found: Dead) -> None:
     try:
+        facts = {"sequence": found.id, "message_id": found.message_id, "service": found.kept.get("service")}
+        await enter(connection, found.group, "platform", "dead", "redelivered", facts)
         await redeliver(connection, publisher, found)
     except NotFound:
         return  # somebody else took it off the list at the same moment

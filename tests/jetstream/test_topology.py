@@ -81,6 +81,21 @@ async def test_the_audit_trail_can_only_grow(log: Connection) -> None:
     assert (await describe(log, "BC_AUDIT")).messages == 1
 
 
+async def test_the_stream_of_an_older_audit_trail_is_brought_up_to_date_by_a_steward_alone(
+    nats_server: Server, connection: Connection
+) -> None:
+    (wanted,) = (stream for stream in wanted_streams(["main"]) if stream["name"] == "BC_AUDIT")
+    later = ("allow_atomic", "max_msgs", "max_bytes", "max_age", "max_msgs_per_subject")
+    older = {name: value for name, value in wanted.items() if name not in later}
+    await api(connection, "STREAM.CREATE.BC_AUDIT", older)
+    await connection.request("bc.main.audit.config.alice", b"{}")
+    with pytest.raises(BackchannelError):
+        await api(connection, "STREAM.UPDATE.BC_AUDIT", wanted, timeout=0.3)
+    async with await Connection.open(nats_server.address("steward"), name="steward") as steward:
+        assert "changed BC_AUDIT: allow_atomic" in await provision(steward, ["main"])
+        assert (await describe(steward, "BC_AUDIT")).messages == 1
+
+
 def test_every_file_holds_what_its_name_says() -> None:
     for path in files():
         name = json.loads(path.read_text("utf-8"))["name"]

@@ -81,7 +81,7 @@ async def test_a_flood_of_refusals_is_no_flood_of_records(platform: Platform) ->
 
 
 async def test_whoever_connects_and_leaves_is_on_record(platform: Platform) -> None:
-    alice = await platform.agent("alice", permission="observer")
+    alice = await platform.agent("alice", permission="observer", intake={"specialties": ["sql"]})
     await alice.close()
     closed = await until(platform, "closed", entity="alice")
     (connected,) = [
@@ -89,6 +89,7 @@ async def test_whoever_connects_and_leaves_is_on_record(platform: Platform) -> N
     ]
     assert (connected["category"], connected["facts"]["permission"]) == ("connection", "observer")
     assert connected["facts"]["outcome"] == "live_only"
+    assert connected["facts"]["intake"] == {"specialties": ["sql"]}
     assert connected["facts"]["address"].startswith("127.0.0.1")
     assert (closed["facts"]["code"], closed["facts"]["connection_id"]) == (
         1000,
