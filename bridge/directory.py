@@ -52,6 +52,10 @@ class Directory:
             if key not in self._known and (found := await self._bucket.get(key)) is not None:
                 self._learn(key, _specialties(_read(found)))
 
+    async def entry(self, group: str, agent: str) -> dict[str, Any]:
+        """What the bucket says of an agent; nothing of one that is not known. Raises Unavailable."""
+        return _read(await self._bucket.get(f"{group}.{agent}"))
+
     async def register(
         self, claims: Claims, intake: Intake | None, quality: Quality | None = None
     ) -> dict[str, Any] | None:

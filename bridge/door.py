@@ -8,6 +8,8 @@ from typing import Any
 
 from backchannel.delivery.admission import admit, context_of, require_offered
 from backchannel.delivery.calls import Called, called, text_of
+from backchannel.delivery.loops import Finding
+from backchannel.domain.settings import Settings
 from backchannel.errors import (
     BackchannelError,
     BadMessage,
@@ -26,6 +28,7 @@ from backchannel.protocol.mention import MentionRoute
 from backchannel.service.admit import Sender, entries_of
 from bridge.directory import Directory
 from bridge.feed import Feed
+from bridge.quarantine import Quarantine
 
 Answer = Callable[[Stored | BackchannelError], None]
 
@@ -49,8 +52,17 @@ class Caller:
 class Door:
     """Admission of messages, the same for every way they come in."""
 
-    def __init__(self, publisher: Publisher, reading: Connection, directory: Directory) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        reading: Connection,
+        directory: Directory,
+        quarantine: Quarantine,
+        settings: Callable[[], Settings],
+    ) -> None:
         self._publisher = publisher
+        self._quarantine = quarantine
+        self._settings = settings
         self._reading = reading
         self._directory = directory
 
@@ -66,10 +78,11 @@ class Door:
             Refused: it may not be stored; nothing was.
         """
         require_offered(message)
+        found = self._looked_at(caller, message)
         whom = self._plainly(caller, message)
-        if whom is None:
+        if whom is None or found.reason is not None:
             return self._offer_slowly(caller, content, message, answer)
-        entries = entries_of(caller.sender, content, message, whom)
+        entries = entries_of(caller.sender, content, message, whom, found.hops)
         if len(entries) > 1:
             return self._commit(entries, answer)
         self._publisher.post(entries[0], answer)
@@ -83,6 +96,7 @@ class Door:
             Unavailable: it was not stored.
         """
         require_offered(message)
+        found = self._looked_at(caller, message)
         whom = self._plainly(caller, message)
         if whom is None:
             try:
@@ -92,7 +106,12 @@ class Door:
                 if (before := await self._stored_before(caller, message, entries)) is not None:
                     return before
                 raise
-        return await self._publisher.commit(entries_of(caller.sender, content, message, whom))
+        entries = entries_of(caller.sender, content, message, whom, found.hops)
+        if found.reason is not None:
+            if (before := await self._find(entries)) is not None:
+                return before
+            await self._quarantine.park(caller.sender, message, entries, found, self._settings().loops.window)
+        return await self._publisher.commit(entries)
 
     def _plainly(self, caller: Caller, message: AnyMessage) -> Called | None:
         """Whom its text calls, if what is known here is enough to admit it."""
@@ -131,6 +150,12 @@ class Door:
         await self._directory.ask(caller.feed.group, called(text_of(message)))
         return self._check(caller, message)
 
+    def _looked_at(self, caller: Caller, message: AnyMessage) -> Finding:
+        """Whether agents go round in circles by it. Where a human speaks, a new chain begins."""
+        if caller.claims.entity_type == "human":
+            return Finding(0)
+        return caller.feed.exchanges.find(caller.agent, message, self._settings())
+
     async def _stored_before(
         self, caller: Caller, message: AnyMessage, entries: Sequence[Entry]
     ) -> Stored | None:
@@ -140,6 +165,9 @@ class Door:
         """
         if context_of(message) not in caller.feed.membership.ever_of(caller.agent):
             return None
+        return await self._find(entries)
+
+    async def _find(self, entries: Sequence[Entry]) -> Stored | None:
         found = await find_id(self._reading, entries[0].subject, entries[0].message_id or "")
         return Stored(found[1], True, found[0]) if found else None
 

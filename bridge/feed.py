@@ -23,6 +23,7 @@ from backchannel.jetstream.tail import Tail
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
 from backchannel.protocol.subject import Destination, InContext, events_stream, life_of, lives, locate
+from bridge.exchanges import Exchanges
 from bridge.framing import frame
 from bridge.listeners import Listener, Listeners, key_of
 from bridge.metrics import Metrics
@@ -95,6 +96,7 @@ class Feed:
         self.membership = Membership()
         self.listeners = Listeners()
         self.returning: dict[Listener, Returning] = {}
+        self.exchanges = Exchanges(self.membership)
         self.ring = Ring(0)
         self._metrics = metrics
         self._on_replaced = on_replaced
@@ -266,6 +268,7 @@ class Feed:
             if found is not None:
                 self._sample(record)
                 self._pass_on(self.event(record, found[0]), record, *found)
+                self.exchanges.heard(record, found[0].to, found[1])
         except Exception:
             log.exception("an event could not be passed on", group=self.group, sequence=record.sequence)
         self.position = record.sequence

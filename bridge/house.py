@@ -36,6 +36,7 @@ from bridge.metrics import Metrics
 from bridge.peer import Peer
 from bridge.positions import Place, Positions
 from bridge.presence import Presence
+from bridge.quarantine import Quarantine
 from bridge.question import Question
 from bridge.replay import READERS
 from bridge.roster import Roster
@@ -89,7 +90,9 @@ class House:
         self.directory = Directory(Bucket(reading, "BC_agents"))
         self.positions = Positions(Bucket(storing, "BC_sessions"))
         self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
-        self.door = Door(self.publisher, reading, self.directory)
+        self.door = Door(
+            self.publisher, reading, self.directory, Quarantine(self.publisher, self.directory), self.settings
+        )
         self.question = Question(reading)
         self.successors = Successors(reading, self._succeeded)
         self._settings = LiveSettings(reading)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backchannel.errors import NotFound, Unavailable
+from backchannel.errors import Conflict, NotFound, Unavailable
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.entry import EXPECTED, EXPECTED_SUBJECT, MSG_ID, Entry
+from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import describe
 from backchannel.jetstream.topology import differences, provision, wanted_streams
-from backchannel.protocol.subject import COMMANDS
+from backchannel.protocol.subject import COMMANDS, order_subject
 from cli.failure import Failure
 
 
@@ -31,7 +33,26 @@ async def furnish(connection: Connection, groups: Sequence[str], replicas: int |
     Without `replicas` each stream keeps as many copies as the streams there have: a cluster that somebody
     has set up for three is not taken back to one.
     """
-    return await provision(connection, groups, replicas=replicas or await _copies(connection))
+    told = await provision(connection, groups, replicas=replicas or await _copies(connection))
+    for group in groups:
+        await _begin(connection, group)
+    return told
+
+
+async def _begin(connection: Connection, group: str) -> None:
+    """Let an empty log begin with something that stays.
+
+    Timers leave the log when they are done. If they were the first that lay there, the log would seem to
+    have lost its beginning, and whoever was here before the first event would be told of a gap.
+    """
+    publisher = Publisher(connection)
+    wanted = {MSG_ID: f"origin:{group}", EXPECTED: "0", EXPECTED_SUBJECT: f"bc.{group}.>"}
+    try:
+        await publisher.store(Entry(order_subject(group, "origin"), b"", wanted))
+    except Conflict:
+        pass  # it has begun long ago
+    finally:
+        await publisher.close()
 
 
 async def faults(connection: Connection, groups: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ NOUNS = {
     "policy": Noun("cli.policy:policy", "Explain what supervision decides, and why."),
     "trust": Noun("cli.trust:trust", "Show how far agents are trusted with tools, and settle it."),
     "config": Noun("cli.config:config", "Read and change settings while the platform runs."),
+    "quarantine": Noun("cli.quarantine:quarantine", "Look at what was parked as a loop, and let it go."),
     "streams": Noun("cli.stream:streams", "Look into the event logs."),
     "audit": Noun("cli.audit:audit", "Read the audit trail, and check it."),
     "dead": Noun("cli.dead:dead", "See what could not be handled, and redeliver it."),

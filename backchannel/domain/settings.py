@@ -156,6 +156,18 @@ class Trusting(Section):
     recent: Waits = Field(default=7_776_000.0, description="Age up to which the outcome of a call counts.")
 
 
+class Looping(Section):
+    """When agents that answer each other without end are stopped."""
+
+    max_hops: int = Field(
+        default=16, ge=1, le=1_000, description="Messages that one message may lead to, one after the other."
+    )
+    pair_budget: int = Field(
+        default=2_000, ge=1, le=1_000_000, description="Messages two agents may exchange within the window."
+    )
+    window: float = Field(default=600.0, ge=1, le=86_400, description="Seconds over which that is counted.")
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
@@ -166,6 +178,7 @@ class Settings(Section):
     presence: Presence = Presence()
     approvals: Approvals = Approvals()
     breaker: Breaker = Breaker()
+    loops: Looping = Looping()
     audit: Trail = Trail()
     coalesce: Coalesce = Coalesce()
     warmup: Warmup = Warmup()

@@ -40,6 +40,10 @@ class Record:
     def headers(self) -> dict[str, str] | None:
         return read_head(self._head)
 
+    def bears(self, name: bytes) -> bool:
+        """Whether it may have a header of this name; cheaper than to read them all."""
+        return name in self._head
+
     @property
     def time(self) -> str:
         """When it was stored: RFC 3339 in UTC, with at least milliseconds."""

@@ -19,6 +19,7 @@ AnyMessage = (
     | memory.ReviewRequested
     | mention.MentionRoute
     | mention.Undeliverable
+    | mention.MessageQuarantined
     | presence.AgentPresence
     | presence.AgentOffline
     | presence.CuratorCheckin

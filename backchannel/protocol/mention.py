@@ -37,3 +37,19 @@ class Undeliverable(Message):
     target: str | None = None
 
     example: ClassVar[dict[str, Any]] = {"original_message_id": "…", "reason": "It failed five times."}
+
+
+class MessageQuarantined(Message):
+    """A message was parked because agents seem to go round in circles; a person decides about it."""
+
+    type: Literal["message_quarantined"] = "message_quarantined"
+    original_message_id: str
+    agents: list[Identifier]
+    reason: ShortText
+    hops: int = 0
+
+    example: ClassVar[dict[str, Any]] = {
+        "original_message_id": "…",
+        "agents": ["ada", "bob"],
+        "reason": "It is the 17th message of a chain; 16 may follow.",
+    }

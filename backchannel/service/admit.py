@@ -45,6 +45,10 @@ FILLED_BY_PLATFORM = ("cursor", "status", "old_status", "members", "by", "cause"
 """Fields of a sidebar's message that only the platform fills."""
 
 
+HOPS = "Bc-Hops"
+"""The header that says how many messages led to this one; none says that it is the first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
     """In whose name something is stored, and in which group: what a verified token says."""
@@ -61,18 +65,26 @@ class Sender:
 
 
 def entries_of(
-    sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called = NOBODY
+    sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called = NOBODY, hops: int = 0
 ) -> list[Entry]:
     """What is to be stored. The payload is made once from what was read: canonical, unknown fields kept.
 
     Args:
         called: whom its text calls; each finds that in its inbox.
+        hops: how many messages led to this one, as the platform counts.
 
     Raises:
         TooLarge: it would take more bytes in the log than are allowed.
         Unavailable: nothing here answers a message of this type yet.
     """
-    content = content | {"sender_agent_id": sender.agent}
+    entries = _entries(sender, content | {"sender_agent_id": sender.agent}, message, called)
+    if hops:
+        counted = {HOPS: str(hops)}
+        return [Entry(one.subject, one.payload, {**one.headers, **counted}) for one in entries]
+    return entries
+
+
+def _entries(sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called) -> list[Entry]:
     if message.way is Way.STATEFUL:
         return [_command(sender, content, message)]
     for name in _platforms_own(message):

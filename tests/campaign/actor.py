@@ -193,6 +193,7 @@ class Actor:
         remembered = asyncio.get_running_loop().time() - self._left_at > WRITTEN_WITHIN
         begun, owed = position(frame["cursor"]), self._owed if remembered and not shown else 0
         self._visit = Visit(begun, position(shown) if shown else None, frame["outcome"], owed)
+        self._visit.failure = frame.get("resume_failure")
         if self.diary.visits or frame["outcome"] != "live_only":
             self.counts[f"resumed by {'cursor' if shown else 'memory'}"] += 1
         self.diary.visits.append(self._visit)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.campaign.history import Diary, Logged, Missed, Sent, Visit
 
-SHOWN = 100
+SHOWN = 20
 NEVER_LEFT_OUT = ("security_emergency", "critical_failure", "critical")
 
 
@@ -27,7 +27,7 @@ class Violation(NamedTuple):
 
 
 class Verdict:
-    """What was found; of many violations only the first are kept, and all are counted."""
+    """What was found; of each rule only the first violations are kept, and all are counted."""
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
@@ -39,7 +39,7 @@ class Verdict:
 
     def broken(self, rule: str, agent: str, position: int, story: str) -> None:
         self.by_rule[rule] += 1
-        if len(self.violations) < SHOWN:
+        if self.by_rule[rule] <= SHOWN:
             self.violations.append(Violation(rule, agent, position, story))
 
 
@@ -195,7 +195,12 @@ class Checker:
 
     def _began(self, listener: Listener, number: int, visit: Visit) -> None:
         if visit.outcome == "gap":
-            self._broken("log lost", listener, visit.begun, f"Visit {number} was told that the log is gone.")
+            self._broken(
+                "log lost",
+                listener,
+                visit.begun,
+                f"Visit {number} showed {visit.shown}, was told: {visit.failure}",
+            )
         elif visit.shown is not None and visit.begun != visit.shown:
             story = f"Visit {number} showed {visit.shown} and was told {visit.begun}."
             self._broken("begun elsewhere", listener, visit.begun, story)

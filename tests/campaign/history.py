@@ -65,6 +65,7 @@ class Visit:
     shown: int | None = None
     outcome: str = "resumed"
     owed: int = 0
+    failure: str | None = None
     positions: array[int] = field(default_factory=lambda: array("Q"))
     prints: array[int] = field(default_factory=lambda: array("Q"))
     missed: list[Missed] = field(default_factory=list)

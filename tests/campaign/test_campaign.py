@@ -194,7 +194,7 @@ def _lines(actors: list[Actor], mayhem: Mayhem, verdict: Verdict, seconds: float
     yield f"  gaps         {counts['gaps']}, naming {verdict.named_in_gaps} events"
     yield f"  and          {_list(counts)}"
     yield f"  violations   {sum(verdict.by_rule.values())} {_list(verdict.by_rule)}"
-    for found in verdict.violations[:30]:
+    for found in verdict.violations:
         yield f"    {found.rule}: {found.agent} at {found.position}: {found.story}"
     yield f"Again: BACKCHANNEL_CAMPAIGN_SEED={SEED} BACKCHANNEL_CAMPAIGN_MINUTES={MINUTES:g} make campaign"
 
