@@ -13,6 +13,7 @@ import structlog
 from backchannel.delivery.cursor import Cursor
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.resume import Course, Standing, course, nothing_waits
+from backchannel.delivery.seats import PURPOSES, Seat, free_purpose, rivals
 from backchannel.delivery.session import State
 from backchannel.delivery.warmup import USUAL
 from backchannel.errors import BackchannelError, BadMessage, Conflict, Forbidden, Unavailable
@@ -25,16 +26,13 @@ from bridge.peer import Peer
 from bridge.positions import Holding, Kept, Place, SessionReused
 from bridge.presence import lease
 from bridge.replay import Replay
-from bridge.roster import PURPOSES
+from bridge.seats import Taken
 
 if TYPE_CHECKING:
     from bridge.house import House
 
 security = structlog.get_logger("bridge.security")
 HUMAN_QUEUE = 50
-ANSWER_SECONDS = 2.0
-"""How long a connection may take to show that it is there before it gives way to a newer one."""
-
 PATIENCE = 8.0
 """How long a client waits at the door while the log cannot be reached; a restart takes less."""
 
@@ -111,29 +109,61 @@ class Arrival:
 
     async def _make_room(self, session: str | None) -> None:
         """Let the connection in beside the others of its agent, or in the place of one."""
-        roster, (group, agent) = self.house.roster, self.peer.owner
-        purpose = await self._patiently(lambda: self._resumed(session))
-        for present in roster.of(group, agent) if purpose is not None else ():
-            if present.purpose == purpose:
-                self.house.replace(present, "a newer connection resumed this session")
-        while rivals := roster.rivals(group, agent, active=self.peer.active):
-            await self._require_one_to_go(rivals)
-        self.peer.purpose = purpose or roster.purpose(group, agent, self._wanted_purpose())
-        self.house.enter(self.peer)
+        resumed = await self._patiently(lambda: self._resumed(session))
+        if resumed is None:
+            await self._patiently(self._spend_nonce)
+        peer, house = self.peer, self.house
+        peer.seats = await self._patiently(lambda: self._take_seat(resumed))
+        kept = {seat.connection for seat in peer.seats.seats}
+        peer.purpose = next(s.purpose for s in peer.seats.seats if s.connection == peer.wire.connection_id)
+        for present in house.roster.of(*peer.owner):
+            if present.wire.connection_id not in kept:
+                house.replace(present, "a newer connection took its place")
+        house.enter(peer)
+
+    async def _take_seat(self, resumed: str | None) -> Taken:
+        """Decide, with all bridges, who is connected from now on. Raises TurnedAway, Unavailable."""
+        house, connection_id = self.house, self.peer.wire.connection_id
+        for _ in range(TRIES):
+            before = await house.company.seats.look(*self.peer.owner)
+            taken = [
+                seat
+                for seat in before.without(connection_id)
+                if seat.purpose != resumed and not house.company.is_ghost(seat)
+            ]
+            while found := rivals(taken, active=self.peer.active):
+                taken.remove(await self._one_to_go(found))
+            purpose = resumed or free_purpose(taken, self._wanted_purpose())
+            mine = Seat(connection_id, house.company.name, self.peer.active, purpose)
+            try:
+                return await house.company.seats.take(*self.peer.owner, [*taken, mine], before)
+            except Conflict:
+                continue
+        raise Unavailable("Too many connections of this agent come and go; try again.", retry_after=1.0)
+
+    async def _spend_nonce(self) -> None:
+        """A token with a nonce opens one connection; whoever goes on with a session opens none."""
+        if self.claims.nonce is None:
+            return
+        if not await self.house.nonces.spend(self.claims, self.peer.wire.connection_id, self.house.clock()):
+            self._suspect("nonce_used_again")
+            error = Forbidden("This token has opened its one connection; connect with a fresh one.")
+            raise TurnedAway(error, CloseCode.FORBIDDEN, "token used again")
 
     async def _resumed(self, session: str | None) -> str | None:
         """The purpose of the place whose session token it shows; None if it shows none, or nothing is kept.
 
-        An old or foreign token is a suspected hijack.
+        An old or foreign token is a suspected hijack, and so is one for a record that was tampered with.
         """
         if session is None:
             return None
         known = False
         for purpose in dict.fromkeys((self._wanted_purpose(), *PURPOSES)):
-            record = (await self.house.positions.look(self._place(purpose))).record
-            if record is not None and record.recognises(session):
+            place = self._place(purpose)
+            kept = await self.house.positions.look(place)
+            if self.house.positions.recognises(place, kept, session):
                 return purpose
-            known = known or record is not None
+            known = known or kept.record is not None or kept.tampered
         if known:
             raise self._reused()
         return None
@@ -143,14 +173,15 @@ class Arrival:
         wanted = self.hello.purpose
         return "observer" if wanted == "primary" and not self.peer.active else wanted
 
-    async def _require_one_to_go(self, rivals: Sequence[Peer]) -> None:
-        """One of them gives way if it does not answer; else the newcomer is one too many."""
-        answers = await asyncio.gather(*(rival.answers(ANSWER_SECONDS) for rival in rivals))
+    async def _one_to_go(self, found: Sequence[Seat]) -> Seat:
+        """The first of them that does not answer; if all do, the newcomer is one too many."""
+        group, _ = self.peer.owner
+        answers = await asyncio.gather(*(self.house.company.there(group, seat) for seat in found))
         self._require_here()
-        silent = next((rival for rival, there in zip(rivals, answers, strict=True) if not there), None)
+        silent = next((seat for seat, there in zip(found, answers, strict=True) if not there), None)
         if silent is None:
             raise self._one_too_many()
-        self.house.replace(silent, "it did not answer, and a newer connection came")
+        return silent
 
     def _one_too_many(self) -> TurnedAway:
         self._suspect("one_connection_too_many")
@@ -161,6 +192,10 @@ class Arrival:
 
     def _reused(self) -> TurnedAway:
         self._suspect("session_token_reused")
+        group, agent = self.peer.owner
+        self.house.chores.errand(
+            self.house.company.neighbours.alarm(group, agent, self.peer.wire.connection_id)
+        )
         error = SessionReused("This session token is not the current one; connect without it.")
         return TurnedAway(error, CloseCode.SESSION_REUSED, "session token reused")
 
@@ -204,7 +239,7 @@ class Arrival:
         """The session token it shows, if that is the one of its place still."""
         if session is None or kept.record is None:
             return None
-        if kept.record.recognises(session):
+        if self.house.positions.recognises(self._place(self.peer.purpose), kept, session):
             return session
         raise self._reused()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -28,11 +29,13 @@ from bridge.arrival import Arrival
 from bridge.breakers import Breakers
 from bridge.chores import Chores, until_done
 from bridge.chronicle import WINDOW, Chronicle
+from bridge.company import Company
 from bridge.config import Config
 from bridge.directory import Directory
 from bridge.door import Caller, Door
 from bridge.feed import Feed
 from bridge.metrics import Metrics
+from bridge.nonces import Nonces
 from bridge.peer import Peer
 from bridge.positions import Place, Positions
 from bridge.presence import Presence
@@ -40,6 +43,7 @@ from bridge.quarantine import Quarantine
 from bridge.question import Question
 from bridge.replay import READERS
 from bridge.roster import Roster
+from bridge.seals import Seals
 from bridge.slots import Slots
 from bridge.successor import Successors
 from bridge.upgrade import Gate, TurnedAway
@@ -88,18 +92,20 @@ class House:
         self.chronicle = Chronicle(self.trail, config.groups[0])
         self.slots = Slots(self.publisher)
         self.directory = Directory(Bucket(reading, "BC_agents"))
-        self.positions = Positions(Bucket(storing, "BC_sessions"))
+        self.positions = Positions(Bucket(storing, "BC_sessions"), Seals(seals))
         self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
         self.door = Door(
             self.publisher, reading, self.directory, Quarantine(self.publisher, self.directory), self.settings
         )
         self.question = Question(reading)
         self.successors = Successors(reading, self._succeeded)
+        self.nonces = Nonces(Bucket(storing, "BC_nonces"))
         self._settings = LiveSettings(reading)
         self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
         self.chores = Chores()
+        self.company = Company(self, storing, reading)
         self.feeds: dict[str, Feed] = {}
         self._copies: dict[str, list[str]] = {}
         self.peers: set[Peer] = set()
@@ -133,6 +139,7 @@ class House:
         for group in config.groups:
             await house._open_feed(group)
         await house.successors.open()
+        await until_done("the seats", house.company.open)
         gate.blotter.chronicle = house.chronicle
         house._keep_going()
         return house
@@ -146,6 +153,7 @@ class House:
         for feed in self.feeds.values():
             await feed.close()
         await self.directory.close()
+        await self.company.close()
         await self.rights.close()
         await self._settings.close()
         await self.chronicle.sweep()
@@ -217,6 +225,7 @@ class House:
         )
         peer = Peer(wire, self, Session(wire.claims, self.clock(), limits, self.rights.effective))
         self.peers.add(peer)
+        self.company.here[wire.connection_id] = peer
         return peer
 
     async def store(self, claims: Claims, content: dict[str, Any]) -> StoredAt:
@@ -230,6 +239,10 @@ class House:
         if not isinstance(message, MemoryUpdate):
             raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
         claims = self.rights.effective(claims)
+        if claims.nonce is not None and not await self.nonces.spend(
+            claims, secrets.token_hex(8), self.clock()
+        ):
+            raise Forbidden("This token has been used; send a fresh one.")
         check(message, claims, "active")
         feed = self.feed_of(claims)
         stored = await self.door.store(Caller(claims, feed), content, message)
@@ -284,6 +297,7 @@ class House:
         if peer not in self.peers:
             return
         self.peers.discard(peer)
+        self.company.here.pop(peer.wire.connection_id, None)
         self.slots.forget(peer.voice)
         self.chronicle.parted(peer)
         if peer.session.claims is not None:
@@ -300,6 +314,8 @@ class House:
             peer.feed.part(peer.ear)
 
     async def _write_down(self, peer: Peer) -> None:
+        if peer.seats is not None:
+            await self.company.seats.leave(*peer.owner, peer.wire.connection_id, peer.seats)
         if peer.holding is not None:
             await self.positions.release(peer.holding)
         if peer.lease is not None:

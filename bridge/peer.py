@@ -28,12 +28,14 @@ from backchannel.delivery.infodump import Wanted
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.pulse import Pulse, condition, readiness
 from backchannel.delivery.session import Session, State
-from backchannel.errors import BackchannelError, QueueFull
+from backchannel.errors import BackchannelError, Forbidden, QueueFull
+from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode
 from bridge.ear import Ear
 from bridge.feed import Feed
 from bridge.infodump import Infodump
 from bridge.positions import Holding
+from bridge.seats import Taken
 from bridge.voice import Voice
 from bridge.wire import Wire
 
@@ -60,6 +62,7 @@ class Peer:
         self.ear: Ear | None = None
         self.holding: Holding | None = None
         self.lease: str | None = None
+        self.seats: Taken | None = None
         self.voice = Voice(wire, house, self)
         self._acknowledged = Acknowledgement()
         self._dumping = False
@@ -116,8 +119,10 @@ class Peer:
         for one in waiting:
             if not one.done():
                 one.set_result(None)
-        if self.holding is not None:
-            self.holding.confirm()
+        if self.holding is not None and self.holding.confirm():
+            self.house.chores.errand(
+                self.house.positions.write(self.holding)
+            )  # no bridge takes the old one any more
 
     def lost(self, code: int) -> None:
         self.gone = True
@@ -205,7 +210,26 @@ class Peer:
         except BackchannelError as error:
             self.perform(self.session.refused(error, wanted.in_reply_to, now))
             return
-        self.perform(self.session.renewed(claims, wanted.in_reply_to, now))
+        if claims.nonce is None:
+            self._renewed(claims, wanted.in_reply_to)
+        else:
+            self.run(self._renew_once(claims, wanted.in_reply_to))
+
+    async def _renew_once(self, claims: Claims, in_reply_to: str) -> None:
+        """With a token that is good for one use, here or anywhere."""
+        user = f"{self.wire.connection_id}:{in_reply_to}"
+        try:
+            if not await self.house.nonces.spend(claims, user, self.house.clock()):
+                security.warning("nonce_used_again", agent=claims.sub, remote=self.wire.remote)
+                self.house.chronicle.suspected(claims, "nonce_used_again", self.wire.remote)
+                raise Forbidden("This token has been used; renew with a fresh one.", field="token")
+        except BackchannelError as error:
+            self.refuse(error, in_reply_to)
+            return
+        self._renewed(claims, in_reply_to)
+
+    def _renewed(self, claims: Claims, in_reply_to: str) -> None:
+        self.perform(self.session.renewed(claims, in_reply_to, self.house.clock()))
         if self.session.token is not claims:
             return
         self.house.chronicle.renewed(claims)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -16,9 +14,11 @@ import structlog
 from backchannel.delivery.acknowledgement import named
 from backchannel.delivery.resume import Standing
 from backchannel.errors import BackchannelError, Conflict, Forbidden
-from backchannel.jetstream.bucket import Bucket
+from backchannel.jetstream.bucket import Bucket, Value
+from bridge.seals import Seals, Tampered
 
 log = structlog.get_logger("bridge.positions")
+security = structlog.get_logger("bridge.security")
 TRIES = 5
 AT_ONCE = 64
 """Writes under way at a time."""
@@ -38,6 +38,11 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return ".".join(self)
 
+    @property
+    def owner(self) -> str:
+        """Whose session it is, whatever the purpose."""
+        return f"{self.group}.{self.agent}"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -53,10 +58,10 @@ class Record:
     named: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, payload: bytes) -> Record | None:
+    def read(cls, body: bytes) -> Record | None:
         """None if it cannot be read."""
         try:
-            kept: dict[str, Any] = pydantic_core.from_json(payload)
+            kept: dict[str, Any] = pydantic_core.from_json(body)
             standing = Standing(str(kept["epoch"]), int(kept["acked"]), int(kept["since"]))
             return cls(standing, str(kept["session"]), kept.get("previous"), tuple(kept.get("named") or ()))
         except (ValueError, KeyError, TypeError):
@@ -68,14 +73,10 @@ class Record:
         named = {"named": self.named} if self.named else {}
         return pydantic_core.to_json(asdict(self.standing) | sessions | named)
 
-    def recognises(self, session: str) -> bool:
-        offered = digest(session)
-        known = [self.session, *([self.previous] if self.previous else [])]
-        return any(hmac.compare_digest(offered, one) for one in known)
-
-
-def digest(session: str) -> str:
-    return hashlib.sha256(session.encode("utf-8", "surrogatepass")).hexdigest()
+    @property
+    def sessions(self) -> list[str]:
+        """The digests of the session tokens that count."""
+        return [self.session, *([self.previous] if self.previous else [])]
 
 
 @dataclass(slots=True, eq=False)
@@ -102,10 +103,12 @@ class Holding:
         if known != self.record.named:
             self._change(replace(self.record, named=known))
 
-    def confirm(self) -> None:
-        """The client has its new session token; the one before it ends."""
-        if self.record.previous is not None:
-            self._change(replace(self.record, previous=None))
+    def confirm(self) -> bool:
+        """The client has its new session token; the one before it ends. Whether there was one."""
+        if self.record.previous is None:
+            return False
+        self._change(replace(self.record, previous=None))
+        return True
 
     def _change(self, record: Record) -> None:
         self.record = record
@@ -113,10 +116,14 @@ class Holding:
 
 
 class Kept(NamedTuple):
-    """What the bucket says of a place, and at which revision (0: nothing)."""
+    """What the bucket says of a place, and at which revision (0: nothing).
+
+    `tampered`: what lies there was not written by the platform, and counts for nothing.
+    """
 
     record: Record | None
     revision: int
+    tampered: bool = False
 
     @property
     def standing(self) -> Standing | None:
@@ -126,8 +133,9 @@ class Kept(NamedTuple):
 class Positions:
     """Every position held here; written about once a second, and at once when a connection ends."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, seals: Seals) -> None:
         self._bucket = bucket
+        self._seals = seals
         self._held: dict[Place, Holding] = {}
         self._writing = asyncio.Lock()
 
@@ -137,7 +145,11 @@ class Positions:
         if held is not None and held.dirty:
             await self._write(held)
         found = await self._bucket.get(str(place))
-        return Kept(None, 0) if found is None else Kept(Record.read(found.payload), found.revision)
+        return Kept(None, 0) if found is None else self._opened(place, found)
+
+    def recognises(self, place: Place, kept: Kept, session: str) -> bool:
+        """Whether the session token is one of those that count at this place."""
+        return kept.record is not None and self._seals.knows(place.owner, session, kept.record.sessions)
 
     async def claim(self, place: Place, kept: Kept, standing: Standing, presented: str | None) -> Holding:
         """Take a place with a new session token.
@@ -148,15 +160,16 @@ class Positions:
         """
         session = secrets.token_urlsafe(32)
         known = kept.record.named if kept.record is not None else ()
-        taken = Record(standing, digest(session), digest(presented) if presented else None, known)
+        former = self._seals.digest(place.owner, presented) if presented else None
+        taken = Record(standing, self._seals.digest(place.owner, session), former, known)
         if kept.revision:
-            revision = await self._bucket.update(str(place), taken.written(), kept.revision)
+            revision = await self._bucket.update(str(place), self._sealed(place, taken), kept.revision)
         else:
-            revision = await self._bucket.create(str(place), taken.written())
+            revision = await self._bucket.create(str(place), self._sealed(place, taken))
         holding = Holding(place, taken, revision, session)
-        former = self._held.get(place)
-        if former is not None:
-            former.lost, former.dirty = True, False
+        before = self._held.get(place)
+        if before is not None:
+            before.lost, before.dirty = True, False
         self._held[place] = holding
         return holding
 
@@ -166,6 +179,11 @@ class Positions:
         if holding.dirty:
             await self._write(holding)
         self._let_go(holding)
+
+    async def write(self, holding: Holding) -> None:
+        """Write one position now; if that is not possible it is written later."""
+        if holding.dirty:
+            await self._write(holding)
 
     async def sweep(self) -> list[Holding]:
         """Write what has changed; those of which somebody else took the place."""
@@ -194,10 +212,20 @@ class Positions:
             log.warning("a position was not written; it will be tried again", problem=str(problem))
         holding.dirty = not holding.lost
 
+    def _sealed(self, place: Place, record: Record) -> bytes:
+        return self._seals.sealed(str(place), record.written())
+
+    def _opened(self, place: Place, found: Value) -> Kept:
+        try:
+            return Kept(Record.read(self._seals.opened(str(place), found.payload)), found.revision)
+        except Tampered:
+            security.error("stored_session_tampered", place=str(place), revision=found.revision)
+            return Kept(None, found.revision, tampered=True)
+
     async def _write_once(self, holding: Holding) -> bool:
         try:
             holding.revision = await self._bucket.update(
-                str(holding.place), holding.record.written(), holding.revision
+                str(holding.place), self._sealed(holding.place, holding.record), holding.revision
             )
         except Conflict:
             return await self._reconcile(holding)
@@ -206,7 +234,7 @@ class Positions:
     async def _reconcile(self, holding: Holding) -> bool:
         """Somebody wrote in between: ourselves, unheard, or whoever took the place. True when all is said."""
         found = await self._bucket.get(str(holding.place))
-        record = Record.read(found.payload) if found is not None else None
+        record = self._opened(holding.place, found).record if found is not None else None
         if found is None or record is None or record.session != holding.record.session:
             holding.lost = True
             return True

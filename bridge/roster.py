@@ -1,13 +1,8 @@
-"""The roster: which connections each agent has here, and who must go for one more to come in."""
+"""The roster: which connections each agent has at this bridge."""
 
 from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
-
-MOST = 2
-"""Connections an agent may have, of which one may be active."""
-
-PURPOSES = ("primary", "observer", "backup")
 
 
 class Present(Protocol):
@@ -48,15 +43,3 @@ class Roster(Generic[P]):
         if not found:
             del self._present[owner]
         return True
-
-    def rivals(self, group: str, agent: str, *, active: bool) -> list[P]:
-        """Connections of which one must go before another comes in; empty if there is room."""
-        present = self.of(group, agent)
-        if active and (rivals := [one for one in present if one.active]):
-            return rivals
-        return present if len(present) >= MOST else []
-
-    def purpose(self, group: str, agent: str, wanted: str) -> str:
-        """The purpose under which a newcomer's position is kept: the wanted one, or one not in use here."""
-        taken = {one.purpose for one in self.of(group, agent)}
-        return next((one for one in (wanted, *reversed(PURPOSES)) if one not in taken), wanted)

@@ -9,7 +9,7 @@ import structlog
 
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Arrived, Connection
-from backchannel.protocol.subject import service_subject
+from backchannel.protocol.subject import bridge_subject
 from bridge.positions import Holding, Place
 
 log = structlog.get_logger("bridge.successor")
@@ -23,12 +23,12 @@ class Successors:
         self._on_succeeded = on_succeeded
 
     async def open(self) -> None:
-        await self._connection.subscribe(service_subject("*", "bridge", "replaced"), self._heard)
+        await self._connection.subscribe(bridge_subject("*", "replaced"), self._heard)
 
     async def announce(self, holding: Holding) -> None:
         """Whoever holds this place at an older revision has been replaced."""
         notice = {"place": list(holding.place), "revision": holding.revision}
-        subject = service_subject(holding.place.group, "bridge", "replaced")
+        subject = bridge_subject(holding.place.group, "replaced")
         try:
             await self._connection.send(subject, pydantic_core.to_json(notice))
         except BackchannelError as problem:

@@ -114,7 +114,9 @@ def _signer(
     def signed() -> str:
         secret = key if key is not None else _key_of(home)
         now, jti = int(time.time()), secrets.token_hex(16)
-        return sign(draft(name, now=now, lifetime=TOKEN_LIFETIME, jti=jti, fields=fields), secret)
+        # Good for one connection: whoever sees it in passing cannot use it again.
+        once = {**fields, "nonce": secrets.token_urlsafe(16)}
+        return sign(draft(name, now=now, lifetime=TOKEN_LIFETIME, jti=jti, fields=once), secret)
 
     return signed
 

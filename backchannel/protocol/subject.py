@@ -149,6 +149,11 @@ def service_subject(group: str, service: str, endpoint: str) -> str:
     return f"bc.{group}.svc.{service}.{endpoint}"
 
 
+def bridge_subject(group: str, name: str) -> str:
+    """What bridges say to each other, to one of them by its name or to all; no agent may publish there."""
+    return f"bc.{group}.bridge.{name}"
+
+
 def tool_subject(group: str, tool: str) -> str:
     """Where granted calls of a tool are offered to its workers."""
     return f"bc.{group}.tool.{tool}"

@@ -23,8 +23,10 @@ NAMES = {
     "BC_EVENTS_main",
     "KV_BC_agents",
     "KV_BC_config",
+    "KV_BC_nonces",
     "KV_BC_presence",
     "KV_BC_rights",
+    "KV_BC_seats",
     "KV_BC_sessions",
     "KV_BC_sidebars",
 }

@@ -15,6 +15,7 @@ import pydantic_core
 import pytest
 
 from backchannel.delivery import token as tokens
+from backchannel.home.settings import seal_key
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.embedded import Server
 from backchannel.jetstream.publish import Entry, Publisher, Stored
@@ -58,11 +59,14 @@ class Bridge:
         metrics, site = Metrics(), Site()
         sock = socket.create_server(("127.0.0.1", 0))
         number = sock.getsockname()[1]
-        gate = Gate(Keyring(KEY, time.time, config.groups), own_origins("127.0.0.1", number))
+        keyring = Keyring(KEY, time.time, config.groups, nonce_needed=not config.bearer_tokens)
+        gate = Gate(keyring, own_origins("127.0.0.1", number))
         port = Port(config, metrics, site, gate, Pages(config, metrics, site, gate).app())
         await port.open(sock)
         async with asyncio.timeout(PATIENCE):
-            site.host = house = await House.open(server.address(), config, metrics, gate)
+            site.host = house = await House.open(
+                server.address(), config, metrics, gate, seals=(seal_key(KEY),)
+            )
         return cls(house, port, number)
 
     async def close(self) -> None:
