@@ -2,8 +2,8 @@
 
     python -m bench.tools [--requests 400] [--agents 1,8,32]
 
-A whole platform (`backchannel up`). Agents at the level autonomous ask for a harmless tool; each waits for its
-decision before it asks again. Every decision writes an intent to the audit trail before it is stored.
+A whole platform (`backchannel up`). Agents at the level autonomous ask for a harmless tool; each waits for
+its decision before it asks again. Every decision writes an intent to the audit trail before it is stored.
 """
 
 from __future__ import annotations

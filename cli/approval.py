@@ -25,6 +25,9 @@ STATES = ("pending", "rescheduled", "approved", "denied")
 
 _request_id = click.argument("request_id")
 _reason = click.option("--reason", required=True, help="Why; the agent reads it, and the trail keeps it.")
+_together = click.option(
+    "--together", is_flag=True, help="Answer all requests of this kind that came with it and wait still."
+)
 _alternative = click.option(
     "--alternative", "alternatives", multiple=True, help="What to do instead. Repeatable."
 )
@@ -87,6 +90,7 @@ def show(terminal: Terminal, where: Where, request_id: str) -> None:
 @_reason
 @click.option("--condition", "conditions", multiple=True, help="As backup_first, max_rows:10. Repeatable.")
 @click.option("--allow-for", type=Duration(), help="Let calls like this go on so long without asking.")
+@_together
 @click.option("--path-prefix", help="With --allow-for: only while every path lies below this folder.")
 @click.pass_obj
 def approve(
@@ -97,13 +101,21 @@ def approve(
     conditions: tuple[str, ...],
     allow_for: int | None,
     path_prefix: str | None,
+    together: bool,
 ) -> None:
     """Allow REQUEST_ID, this once, with exactly its parameters."""
     if path_prefix is not None and allow_for is None:
         raise click.UsageError("--path-prefix says how far --allow-for reaches; give both.")
     allow = None if allow_for is None else {"seconds": allow_for, "path_prefix": path_prefix}
     _answer(
-        terminal, where, request_id, approved=True, reason=reason, conditions=list(conditions), allow=allow
+        terminal,
+        where,
+        request_id,
+        approved=True,
+        reason=reason,
+        conditions=list(conditions),
+        allow=allow,
+        together=together or None,
     )
 
 
@@ -112,6 +124,7 @@ def approve(
 @_request_id
 @_reason
 @_alternative
+@_together
 @click.option("--again-after", type=Duration(), help="Do not refuse it: have it asked again after so long.")
 @click.pass_obj
 def deny(
@@ -121,6 +134,7 @@ def deny(
     reason: str,
     alternatives: tuple[str, ...],
     again_after: int | None,
+    together: bool,
 ) -> None:
     """Refuse REQUEST_ID, or put it off."""
     _answer(
@@ -131,6 +145,7 @@ def deny(
         reason=reason,
         alternatives=list(alternatives),
         reschedule=again_after,
+        together=together or None,
     )
 
 

@@ -17,8 +17,17 @@ from backchannel.domain.grant import Grant, sign
 from backchannel.domain.inforce import effective
 from backchannel.domain.supervision import allowance, habit
 from backchannel.domain.supervision.allowance import Allowance
-from backchannel.domain.supervision.answer import Answer, answered, asked_again, told_by_agent, unanswered
+from backchannel.domain.supervision.answer import (
+    Answer,
+    answered,
+    answered_together,
+    asked_again,
+    told_by_agent,
+    unanswered,
+)
 from backchannel.domain.supervision.callback import Leave
+from backchannel.domain.supervision.flock import Flock
+from backchannel.domain.supervision.flock import place_of as place_of_flock
 from backchannel.domain.supervision.habit import Habit
 from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, judged, opened
 from backchannel.domain.supervision.policy import Chain
@@ -63,6 +72,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
         Habit.read(await ctx.marked(habit.place_of(claims.sub)), claims.sub),
         await _allowances(ctx),
         len(waiting),
+        Flock.read(await ctx.marked(_flock(command, ctx))),
     )
     decided = opened(ask)
     return _with_mark(decided, mark)
@@ -70,9 +80,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
 
 @service.on(ApprovalResponse)
 async def answer(command: ApprovalResponse, ctx: Context) -> Decision:
-    known = await _known(command.request_id, ctx)
-    given = Answer(command, ctx.asked.agent, ctx.kind, ctx.now, ctx.house.settings().approvals, _signer(ctx))
-    return answered(known, given)
+    return await _answered(command, ctx.asked.agent, ctx.kind, ctx)
 
 
 @service.decides("answer")
@@ -84,9 +92,7 @@ async def answer_at_once(wanted: Wanted, ctx: Context) -> Decision:
     by, kind = wanted.caller, ctx.kind
     if (leave := wanted.fields.get("leave")) is not None:
         by, kind = await _on_leave(str(leave), said.request_id, ctx), "human"
-    known = await _known(said.request_id, ctx)
-    given = Answer(said, by, kind, ctx.now, ctx.house.settings().approvals, _signer(ctx))
-    return answered(known, given)
+    return await _answered(said, by, kind, ctx)
 
 
 @service.on(ToolResult)
@@ -185,6 +191,23 @@ async def policy(inquiry: Inquiry) -> Mapping[str, Any]:
         "policy": settings.rules.version,
         "ladder": ask.ladder,
     }
+
+
+async def _answered(said: ApprovalResponse, by: str, kind: str, ctx: Context) -> Decision:
+    """What follows, for the whole flock if the answer says so."""
+    known = await _known(said.request_id, ctx)
+    given = Answer(said, by, kind, ctx.now, ctx.house.settings().approvals, _signer(ctx))
+    if known is None or (said.model_extra or {}).get("together") is not True:
+        return answered(known, given)
+    waiting = await ctx.house.marks(ctx.asked.group, waiting_of(known.agent))
+    ids = [one["request_id"] for one in waiting if one["request_id"] != known.request_id]
+    others = [found for found in [await _known(one, ctx) for one in ids] if found is not None]
+    return answered_together(known, others, given)
+
+
+def _flock(command: ToolRequest, ctx: Context) -> str:
+    risk = assess(command.tool, command.params, ctx.house.settings().approvals.rules)
+    return place_of_flock(ctx.asked.agent, command.tool, risk)
 
 
 async def _on_leave(text: str, request_id: str, ctx: Context) -> str:

@@ -126,6 +126,9 @@ class Approvals(Section):
     fallback: list[str] = Field(
         default=[], description="Humans who are asked when an agent's own are silent."
     )
+    together: Waits = Field(
+        default=120.0, description="Time within which requests of one kind may be answered together."
+    )
     callbacks: dict[str, str] = Field(
         default={}, description="Where requests are posted for which human: names to http(s) addresses."
     )

@@ -290,6 +290,23 @@ async def test_f3_an_allowance_stands_for_answers_for_a_while_and_for_nothing_el
     assert (rule["agent"], rule["tool"], rule["by"]) == ("often", "file_write", "hugo")
 
 
+async def test_f3_requests_of_one_kind_may_be_answered_together(platform: Platform) -> None:
+    ada, hugo = await agent(platform, "many", "high", "hugo"), await human(platform, "hugo")
+    same = [(await decided(ada, "file_write", {"path": f"/srv/a/{n}"}))["request_id"] for n in range(4)]
+    other = (await decided(ada, "file_write", {"path": "/srv/b/1"}))["request_id"]
+    asked = [await question(hugo, request_id) for request_id in [*same, other]]
+    assert [one["together"]["count"] for one in asked] == [1, 2, 3, 4, 1]
+    assert {one["together"]["leader"] for one in asked[:4]} == {same[0]}
+    told = await hugo.result(
+        "approval_response", request_id=same[1], approved=True, reason="all of these", together=True
+    )
+    assert sorted(told["together_with"]) == sorted({*same} - {same[1]})
+    grants = [(await decision(ada, request_id))["grant"] for request_id in same]
+    assert all(grants) and len(set(grants)) == 4
+    [left] = (await platform.json("approvals", "ls", "--agent", "many", "--state", "pending"))["approvals"]
+    assert left["request_id"] == other
+
+
 async def test_f3_a_request_put_off_is_asked_again_at_its_time(platform: Platform) -> None:
     ada, hugo = await agent(platform, "patient", "high", "hugo"), await human(platform, "hugo")
     asked = (await decided(ada, "web_search"))["request_id"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,7 +40,10 @@ LONGEST = 30 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, and who gives it; `kind` is agent, human, service or operator, and comes from the token."""
+    """An answer, and who gives it; `kind` is agent, human, service or operator, and comes from the token.
+
+    `first`: it is decided by it for the first time, not for one more of a flock.
+    """
 
     message: ApprovalResponse
     by: str
@@ -48,6 +51,7 @@ class Answer:
     now: datetime
     settings: Approvals
     sign: Sign
+    first: bool = True
 
 
 def answered(request: Request | None, answer: Answer) -> Decision:
@@ -73,6 +77,23 @@ def answered(request: Request | None, answer: Answer) -> Decision:
     if message.reschedule is not None and not message.approved:
         return _put_off(request, answer, cause)
     return _approved(request, answer, cause) if message.approved else _denied(request, answer, cause)
+
+
+def answered_together(asked: Request | None, others: Sequence[Request], answer: Answer) -> Decision:
+    """One answer for a request and for the others of its flock that wait still. Raises as `answered`."""
+    whole = answered(asked, answer)
+    again = replace(answer, first=False)
+    also = [answered(one, again) for one in others if one.open and one.leader == (asked and asked.leader)]
+    for one in also:
+        whole = replace(
+            whole,
+            events=(*whole.events, *one.events),
+            marks=(*whole.marks, *one.marks),
+            timers=(*whole.timers, *one.timers),
+            deeds=(*whole.deeds, *one.deeds),
+        )
+    requests = [str(one.result["request_id"]) for one in also]
+    return replace(whole, result={**whole.result, "together_with": requests}) if also else whole
 
 
 def unanswered(request: Request | None, settings: Approvals, message_id: UUID, now: datetime) -> Decision:
@@ -228,7 +249,7 @@ def _deed(request: Request, entity: str, action: str, more: Mapping[str, Any]) -
 def _allowance(request: Request, answer: Answer, conditions: list[dict[str, Any]]) -> Mark | None:
     """The mark by which calls like this one go on for a while, if the answer wants that."""
     wish = (answer.message.model_extra or {}).get("allow")
-    if wish is None:
+    if wish is None or not answer.first:
         return None
     seconds, prefix, equal = read_wish(wish)
     made = Allowance(

@@ -15,6 +15,7 @@ from backchannel.domain.grant import Grant, digest_of_action
 from backchannel.domain.settings import Approvals
 from backchannel.domain.supervision.allowance import Allowance, covering
 from backchannel.domain.supervision.conditions import Condition, enforced
+from backchannel.domain.supervision.flock import Flock, joined, place_of
 from backchannel.domain.supervision.habit import Habit
 from backchannel.domain.supervision.policy import Chain, Judgement, judge
 from backchannel.domain.supervision.request import Request
@@ -39,6 +40,7 @@ class Ask:
         chain: the run of tools it belongs to; `ran` is what is kept of that run.
         allowances: what humans allowed for a while, in force now.
         pending: how many requests of this agent wait already.
+        flock: requests of this kind that came shortly before.
     """
 
     message: ToolRequest
@@ -51,6 +53,7 @@ class Ask:
     habit: Habit = NO_HABIT
     allowances: Sequence[Allowance] = ()
     pending: int = 0
+    flock: Flock | None = None
 
     @property
     def agent(self) -> str:
@@ -87,7 +90,7 @@ def opened(ask: Ask) -> Decision:
         case "deny":
             return _denied(ask, request)
         case "ask" if allowed is None:
-            return _asked(ask, request)
+            return _asked(ask, request, risk)
     if allowed is not None:
         by = f"{allowed.by} allowed this until {allowed.until_text}"
         request = replace(request, decided_by=allowed.by, reason=by, conditions=list(allowed.conditions))
@@ -189,18 +192,27 @@ def _allowed(ask: Ask, request: Request, judgement: Judgement) -> Decision:
     )
 
 
-def _asked(ask: Ask, request: Request) -> Decision:
+def _asked(ask: Ask, request: Request, risk: Risk) -> Decision:
+    flock = joined(ask.flock, request.request_id, ask.settings.together, ask.now)
     until = ask.now + timedelta(seconds=ask.settings.timeout)
     asked = ask.ladder[:1]
-    request = replace(request, state="pending", asked=asked, until=until.timestamp())
+    request = replace(request, state="pending", asked=asked, until=until.timestamp(), leader=flock.leader)
     told = [decision(request, ask.message.message_id, ask.now)]
-    context = {"system_context": {"waiting_requests": ask.pending + 1, "level": request.level}}
+    context = {
+        "system_context": {"waiting_requests": ask.pending + 1, "level": request.level},
+        "together": {"leader": flock.leader, "count": flock.count},
+    }
+    place = place_of(ask.agent, request.tool, risk)
     told += [question(request, name, ask.message.message_id, ask.now, **context) for name in asked]
     intent, _ = deeds_of(request, "approval_requested")
     return Decision(
         events=tuple(told),
         result=_result(request),
-        marks=(*request.marks(), ask.habit.after(ask.message.tool, request, ask.now)),
+        marks=(
+            *request.marks(),
+            ask.habit.after(ask.message.tool, request, ask.now),
+            flock.mark(place, ask.settings.together),
+        ),
         timers=(waiting(request),),
         deeds=(intent,),
     )
