@@ -230,9 +230,15 @@ class Connection:
 
     async def _acknowledge(self, link: Link) -> None:
         position, moves = self.mailroom.arrivals.position, self.mailroom.arrivals.moves
-        if position is not None and moves != self._session.acknowledged:
-            self._session.acknowledged = moves
-            await link.send(Ack(cursor=position).model_dump_json(exclude_defaults=False))
+        moved = position is not None and moves != self._session.acknowledged
+        names = list(self.mailroom.named)
+        if not moved and not names:
+            return
+        self._session.acknowledged = moves if moved else self._session.acknowledged
+        said = Ack(cursor=position if moved else None, message_ids=names)
+        await link.send(said.model_dump_json(exclude_none=True))
+        for name in names:
+            self.mailroom.named.pop(name, None)
 
     async def _end_starving(self, link: Link) -> None:
         """Somebody waits for events that were left out: a new link brings them."""

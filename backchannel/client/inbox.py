@@ -34,6 +34,7 @@ class Reader:
             opened = letter.content if isinstance(letter.content, Gap) else read_event(letter.content)
             if opened is not None:
                 self._in_hand = letter
+                self._mailroom.taken(letter)
                 return opened
             self._mailroom.done(letter)
 

@@ -13,11 +13,13 @@ from backchannel.client.mailbox import Bounds, Letter, Mailbox
 from backchannel.client.notice import Gap
 from backchannel.client.requests import Requests
 from backchannel.errors import BackchannelError, QueueFull
-from backchannel.protocol.lane import lane_of
+from backchannel.protocol.lane import Lane, lane_of
 
 PATIENCE = 5.0
 """Seconds for which reading stops at most: longer, and the bridge would take us for dead."""
 CLAIMS = 256
+MOST_NAMED = 500
+"""Single messages that one acknowledgement names."""
 ENDED = frozenset({"merged", "archived", "failed"})
 _log = logging.getLogger("backchannel.client")
 Event = dict[str, Any]
@@ -35,6 +37,7 @@ class Mailroom:
         self.arrivals = Arrivals()
         self.inbox = Mailbox(bounds, self._changed)
         self.finished = asyncio.Event()
+        self.named: dict[str, None] = {}
         self._me = me
         self._bounds = bounds
         self._requests = requests
@@ -64,6 +67,14 @@ class Mailroom:
             box.put(Letter(event, arrival, size))
         if sidebar_id is not None and self._ends(event, sidebar_id):
             box.close(None)
+
+    def taken(self, letter: Letter) -> None:
+        """The user has a letter in hand; what is critical is acknowledged by name, before it is done."""
+        if isinstance(letter.content, dict) and _is_critical(letter.content):
+            self.named[str(letter.content.get("message_id"))] = None
+            while len(self.named) > MOST_NAMED:
+                del self.named[next(iter(self.named))]
+            self.finished.set()
 
     def done(self, letter: Letter) -> None:
         """The user is through with a letter."""
@@ -211,3 +222,8 @@ def _contexts(event: Event) -> tuple[str, ...]:
         case {"type": str() as kind, "sidebar_id": str() as sidebar} if kind.startswith("sidebar_"):
             return (sidebar,)
     return ()
+
+
+def _is_critical(event: Event) -> bool:
+    kind = str(event.get("type")).removesuffix("_broadcast")
+    return lane_of(kind, event.get("priority")).rank <= Lane.CRITICAL.rank

@@ -10,12 +10,12 @@ from backchannel.client.continuity import Continuity
 from backchannel.client.history import Frame, History
 from backchannel.client.notice import Gap
 from backchannel.client.outcome import answer
-from backchannel.client.voice import Voice
+from backchannel.client.stages import Stages
 from backchannel.protocol.attention import Infodump
 from backchannel.protocol.message import rfc3339
 
 
-class Recall(Voice):
+class Recall(Stages):
     """The remembering half of an agent."""
 
     @property

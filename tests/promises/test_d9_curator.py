@@ -11,7 +11,9 @@ from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
+from backchannel.protocol.subject import order_subject, watch_mark
 from tests.promises.running import Frame, Platform, Raw
+from tests.promises.test_d8_dead_letters import written
 
 
 async def setting(platform: Platform, name: str, value: bytes) -> None:
@@ -127,6 +129,21 @@ async def test_a_coordinator_is_told_of_what_belongs_to_its_sidebar_alone(impati
     told = await kim.find(lambda frame: frame["type"] == "curator_checkin" and frame.get("agent_id") == "jan")
     assert names(told) == [sent["message_id"]] and elsewhere not in names(told)
     assert "it burns" not in str(told)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_event_whose_follower_fails_is_set_aside_and_followed_after_all(impatient: Platform) -> None:
+    ada, lou = await impatient.agent("ada"), await impatient.agent("lou")
+    watched = order_subject("main", watch_mark("lou"))
+    await written(impatient, watched, {"through": "nonsense"})
+    sent = await urgent(ada, "lou")
+    while not (rows := await impatient.json("dead", "ls")):
+        pass  # three attempts
+    assert [(row["service"], row["message_id"]) for row in rows] == [("curator", sent)]
+    await written(impatient, watched, {})
+    code, _, err = await impatient.run("dead", "redeliver", "--all")
+    assert code == 0, err
+    assert names(await lou.until("curator_checkin")) == [sent]
 
 
 @pytest.mark.asyncio(loop_scope="function")

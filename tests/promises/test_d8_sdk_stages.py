@@ -1,0 +1,52 @@
+"""Row D8 as the SDK keeps it: handled, delivery, and critical updates acknowledged when they are taken."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from backchannel.client import Agent
+from backchannel.errors import NotFound
+from tests.promises.running import WAIT, Platform
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_critical_update_is_acknowledged_when_it_is_taken_and_before_it_is_done(
+    platform: Platform,
+) -> None:
+    async with (
+        Agent.connect("ada", data=platform.data) as ada,
+        Agent.connect("bob", data=platform.data) as bob,
+        asyncio.timeout(WAIT),
+    ):
+        calm = await ada.mention("bob", "when you have time")
+        urgent = await ada.mention("bob", "now", urgent=True)
+        inbox = bob.inbox()
+        first = await anext(inbox)
+        second = await anext(inbox)  # in hand, and not done: the cursor stands before it
+        assert {first.type, second.type} == {"mention_route"}
+        told = (await ada.delivery(urgent))["recipients"][0]
+        while not told["received"]:  # written about once a second
+            told = (await ada.delivery(urgent))["recipients"][0]
+        assert told["handled"] is None
+        assert (await ada.delivery(calm))["recipients"][0]["agent_id"] == "bob"
+        await bob.handled(second, "done", "looked")
+        row = (await ada.delivery(str(second.message_id)))["recipients"][0]
+        assert (row["handled"]["status"], row["handled"]["detail"]) == ("done", "looked")
+
+
+async def test_a_stranger_learns_nothing_and_can_handle_nothing(platform: Platform) -> None:
+    async with (
+        Agent.connect("ada", data=platform.data) as ada,
+        Agent.connect("bob", data=platform.data) as bob,
+        Agent.connect("eve", data=platform.data) as eve,
+        asyncio.timeout(WAIT),
+    ):
+        await ada.mention("bob", "for you alone")
+        got = await bob.next()
+        with pytest.raises(NotFound):
+            await eve.delivery(got)
+        with pytest.raises(NotFound):
+            await eve.handled(got, "failed")
