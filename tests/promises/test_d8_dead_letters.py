@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Rows D8, H1: what cannot be handled is set aside, told, explained, and delivered again by one command."""
-=======
-"""Rows D8 and H1: what cannot be handled is set aside, told, explained, and delivered again."""
->>>>>>> b37e116 (Say in the SDK what is handled, and ask where a message stands)
 
 from __future__ import annotations
 
