@@ -27,6 +27,8 @@ OPCODE_PING = 9
 class Listener(asyncio.Protocol):
     """One connection: upgrade, hello, then frames cut as cheaply as can be."""
 
+    hello = b'{"type":"hello"}'
+
     def __init__(self, host: str, token: str, wanted: int, ages: array[float]) -> None:
         self._host = host
         self._token = token
@@ -57,7 +59,7 @@ class Listener(asyncio.Protocol):
             if b" 101 " not in head[:20]:
                 raise SystemExit(head.decode())
             self._upgraded = True
-            self._send(1, b'{"type":"hello"}')
+            self._say()
         self._rest = self._frames(received, now)
 
     def connection_lost(self, problem: Exception | None) -> None:
@@ -93,8 +95,12 @@ class Listener(asyncio.Protocol):
         if self._wanted <= 0 and not self.done.done():
             self.done.set_result(time.monotonic())
 
+    def _say(self) -> None:
+        self._send(1, self.hello)
+
     def _send(self, opcode: int, body: bytes) -> None:
-        self._transport.write(bytes([128 | opcode, 128 | len(body), 0, 0, 0, 0]) + body)
+        size = bytes([128 | len(body)]) if len(body) < 126 else b"\xfe" + len(body).to_bytes(2)
+        self._transport.write(bytes([128 | opcode]) + size + bytes(4) + body)
 
 
 async def main() -> None:
