@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import structlog
@@ -13,15 +14,16 @@ import structlog
 from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
 from backchannel.domain.settings import Settings
-from backchannel.errors import BackchannelError, BadMessage, Forbidden, NotFound, Unavailable
+from backchannel.errors import BackchannelError, BadMessage, Conflict, Forbidden, NotFound, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.publish import Publisher
+from backchannel.jetstream.publish import EXPECTED, MSG_ID, Entry, Publisher
 from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
+from backchannel.protocol.subject import order_subject
 from backchannel.service.audit.standing import ask, faults_of
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
@@ -161,7 +163,15 @@ class House:
         await self.storing.close()
         await self.reading.close()
 
+    async def _begin_log(self, group: str) -> None:
+        """Lay down what is never taken out again. Timers and marks at its head go one by one, and a log that
+        seems to begin later than a cursor has lost nothing by that."""
+        headers = {MSG_ID: f"beginning:{group}", EXPECTED: "0"}
+        with suppress(Conflict):
+            await self.publisher.store(Entry(order_subject(group, "beginning"), b"", headers))
+
     async def _open_feed(self, group: str) -> None:
+        await until_done(f"the beginning of {group}", lambda: self._begin_log(group))
         feed = Feed(self.reading, group, self.metrics, self._replaced, self.settings)
         await until_done(f"the log of {group}", feed.open)
         self.feeds[group] = feed

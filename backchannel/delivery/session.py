@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from backchannel.delivery.calls import wants_everything
+from backchannel.delivery.calls import text_of, wants_everything
 from backchannel.delivery.effect import (
     Acknowledge,
     Ask,
@@ -24,7 +24,7 @@ from backchannel.delivery.effect import (
     Say,
     Tune,
 )
-from backchannel.delivery.infodump import wanted
+from backchannel.delivery.infodump import called_for, wanted
 from backchannel.delivery.pace import TokenBucket
 from backchannel.delivery.permit import Permission, check
 from backchannel.delivery.quality import Preference, declared, preference
@@ -38,7 +38,7 @@ from backchannel.errors import (
     Unavailable,
 )
 from backchannel.protocol.attention import Infodump, QualityUpdate, Query, Renew, SubscriptionUpdate
-from backchannel.protocol.catalog import bad_message, read_message, read_object
+from backchannel.protocol.catalog import AnyMessage, bad_message, read_message, read_object
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Ack, CloseCode, Hello, Subscription
 from backchannel.protocol.message import Message, Way, rfc3339
@@ -263,11 +263,19 @@ class Session:
         if message.way is Way.CONNECTION:
             raise _not_offered(message)
         if wants_everything(message):
-            return [*self._everything(message), Keep(content, message)]
+            return [Keep(content, message), *self._everything(message, in_reply_to)]
         return [Keep(content, message)]
 
-    def _everything(self, message: Message) -> list[Effect]:
-        """Whoever calls for everything hears it from now on; the message has an answer of its own."""
+    def _everything(self, message: AnyMessage, in_reply_to: str) -> list[Effect]:
+        """Whoever calls the truck is given what is named behind it, or hears everything from now on; the
+        message has an answer of its own."""
+        fields = called_for(text_of(message))
+        if fields:
+            asked = Infodump.model_validate(
+                {"message_id": message.message_id, "timestamp": message.timestamp, **fields}
+            )
+            part = wanted(asked)
+            return [] if part is None else [Dump(part, in_reply_to)]
         mode = SubscriptionUpdate(
             message_id=message.message_id, timestamp=message.timestamp, mode="everything"
         )

@@ -214,3 +214,14 @@ async def test_d3_a_gap_names_what_was_left_out_and_exactly_that_can_be_fetched(
         assert answer["count"] == gap["dropped"] == len(events) and last["next"] is None
         fetched += [event["cursor"] for event in events]
     assert sorted(fetched) == sorted(missing)
+
+
+async def test_d10_the_truck_in_a_text_brings_what_is_named_behind_it(platform: Platform) -> None:
+    ada = await platform.agent("d10-nat")
+    await say(ada, "a haystack with a needle", "a haystack without")
+    sent = await ada.send(
+        "memory_update", context_id="main", exchange={"content": "@infodumptruck with a needle"}
+    )
+    assert (await ada.answer_to(sent["message_id"]))["type"] == "accepted"
+    last = await ada.find(lambda frame: frame.get("infodump") == sent["message_id"] and "next" in frame)
+    assert contents(last["events"])[0] == "a haystack with a needle"

@@ -142,3 +142,18 @@ async def test_d15_a_cursor_before_the_beginning_of_a_shortened_log_is_a_gap(pla
     assert "begins after" in back.welcome["resume_failure"]
     answer = await back.result("infodump", since=sent[1]["cursor"], limit=0)
     assert "gone" in answer["missing"]
+
+
+async def test_d15_timers_that_go_from_the_head_of_a_log_are_no_gap(fragile: Platform) -> None:
+    ada = await fragile.agent("head-ada")
+    for _ in range(3):  # each arrival replaces a timer in the log
+        await ada.close()
+        ada = await fragile.enter(ada.token, resume={"cursor": ada.welcome["cursor"]})
+        assert ada.welcome["outcome"] == "resumed"
+    early = ada.welcome["cursor"]
+    await say(ada, "x", "y")
+    for number in range(5):
+        agent = await fragile.agent(f"head-{number % 2}")
+        await agent.close()
+    back = await fragile.enter(fragile.signed("head-late"), resume={"cursor": early})
+    assert back.welcome["outcome"] == "resumed"

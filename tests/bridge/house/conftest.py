@@ -121,7 +121,7 @@ class Platform:
         return await self.publisher.store(Entry(subject, pydantic_core.to_json(event), ids | headers))
 
     async def log(self, group: str = "main") -> list[Record]:
-        """Everything that is stored."""
+        """Everything that is stored, but the mark with which every log begins."""
         facts = await describe(self.connection, events_stream(group))
         found: list[Record] = []
         position = 0
@@ -129,7 +129,7 @@ class Platform:
             part = await page(self.connection, events_stream(group), position, limit=1000, until=facts.last)
             found.extend(part.records)
             position = part.last_sequence_scanned
-        return found
+        return [record for record in found if not record.subject.endswith(".timer.order.beginning")]
 
     async def close(self) -> None:
         await self._clients.aclose()
