@@ -20,16 +20,18 @@ from backchannel.domain.execution import (
     take,
 )
 from backchannel.domain.grant import Grant, read, read_signed, require
+from backchannel.domain.supervision.request import Request
 from backchannel.domain.supervision.request import place_of as place_of_request
 from backchannel.domain.trust.decide import Asked, learning
 from backchannel.domain.trust.standing import Trust
 from backchannel.domain.trust.standing import place_of as place_of_trust
-from backchannel.errors import BadMessage
+from backchannel.errors import BadMessage, Forbidden
 from backchannel.protocol.identifier import require_identifier
 from backchannel.protocol.sealed import to_text
 from backchannel.service.context import Context, Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.due import Due
+from backchannel.service.meanwhile import forbidden_since
 from backchannel.service.params import Params, understood
 from backchannel.service.wanted import Wanted
 
@@ -61,7 +63,10 @@ async def redeem(wanted: Wanted, ctx: Context) -> Decision:
         raise BadMessage(f"A worker may take up to {MOST_SECONDS:g} seconds.", field="seconds")
     grant = read(said.grant, ctx.house.grant_key.public_key(), ctx.now.timestamp())
     require(grant, ctx.asked.group, grant.tool, said.params)
-    return take(grant, await _known(grant.grant_id, ctx), worker, wanted.message_id, said.seconds, ctx.now)
+    known = await _known(grant.grant_id, ctx)
+    if known is None and (why := await _forbidden(grant, ctx)) is not None:
+        raise Forbidden(f"The grant is not good any more: {why}.", field="grant")
+    return take(grant, known, worker, wanted.message_id, said.seconds, ctx.now)
 
 
 @service.decides("report")
@@ -104,6 +109,12 @@ async def grant_key(inquiry: Inquiry) -> Mapping[str, Any]:
 async def _known(grant_id: str, ctx: Context) -> Execution | None:
     found = await ctx.marked(place_of(require_identifier(grant_id, "grant_id")))
     return Execution.read(found) if found is not None else None
+
+
+async def _forbidden(grant: Grant, ctx: Context) -> str | None:
+    """Why it must not be done any more, although it was granted."""
+    found = await ctx.marked(place_of_request(grant.request_id))
+    return await forbidden_since(Request.read(found), ctx) if found is not None else None
 
 
 async def _with_trust(

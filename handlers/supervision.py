@@ -45,6 +45,7 @@ from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, Tool
 from backchannel.service.context import Context, Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.due import Due
+from backchannel.service.meanwhile import forbidden_since
 from backchannel.service.params import Params, understood
 from backchannel.service.wanted import Wanted
 
@@ -196,12 +197,15 @@ async def policy(inquiry: Inquiry) -> Mapping[str, Any]:
 async def _answered(said: ApprovalResponse, by: str, kind: str, ctx: Context) -> Decision:
     """What follows, for the whole flock if the answer says so."""
     known = await _known(said.request_id, ctx)
-    given = Answer(said, by, kind, ctx.now, ctx.house.settings().approvals, _signer(ctx))
+    forbidden = await forbidden_since(known, ctx) if known is not None else None
+    given = Answer(said, by, kind, ctx.now, ctx.house.settings().approvals, _signer(ctx), forbidden)
     if known is None or (said.model_extra or {}).get("together") is not True:
         return answered(known, given)
     waiting = await ctx.house.marks(ctx.asked.group, waiting_of(known.agent))
     ids = [one["request_id"] for one in waiting if one["request_id"] != known.request_id]
     others = [found for found in [await _known(one, ctx) for one in ids] if found is not None]
+    if said.approved:
+        others = [one for one in others if await forbidden_since(one, ctx) is None]
     return answered_together(known, others, given)
 
 

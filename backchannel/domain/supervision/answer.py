@@ -43,6 +43,7 @@ class Answer:
     """An answer, and who gives it; `kind` is agent, human, service or operator, and comes from the token.
 
     `first`: it is decided by it for the first time, not for one more of a flock.
+    `forbidden` says why nobody can approve it any more.
     """
 
     message: ApprovalResponse
@@ -51,6 +52,7 @@ class Answer:
     now: datetime
     settings: Approvals
     sign: Sign
+    forbidden: str | None
     first: bool = True
 
 
@@ -59,7 +61,7 @@ def answered(request: Request | None, answer: Answer) -> Decision:
 
     Raises:
         NotFound: there is no such request, or it is none of theirs.
-        Forbidden: only humans decide, and nobody decides their own request.
+        Forbidden: only humans decide, nobody decides their own request, and nobody what is forbidden by now.
         Conflict: somebody was first.
         BadMessage: a condition, a time or a wish cannot be understood; nothing is decided.
     """
@@ -71,6 +73,8 @@ def answered(request: Request | None, answer: Answer) -> Decision:
             f" because {request.reason}"
         )
     message = answer.message
+    if message.approved and answer.forbidden is not None:
+        raise Forbidden(f"It cannot be approved: {answer.forbidden}.", field="approved")
     request = replace(request, decided_by=answer.by, decided_at=rfc3339(answer.now), reason=message.reason)
     if message.alternatives:
         request = replace(request, alternatives=list(message.alternatives))
