@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +27,12 @@ from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.presence import AgentPresence
 from backchannel.service.admit import Sender, entries_of
 from bridge.directory import Directory
 from bridge.feed import Feed
 from bridge.quarantine import Quarantine
+from bridge.states import again, digest_of
 
 Answer = Callable[[Stored | BackchannelError], None]
 
@@ -83,6 +87,8 @@ class Door:
         if whom is None or found.reason is not None:
             return self._offer_slowly(caller, content, message, answer)
         entries = entries_of(caller.sender, content, message, whom, found.hops)
+        if isinstance(message, AgentPresence) and (state := digest_of(content)) is not None:
+            return self._offer_state(caller, entries[0], state, answer)
         if len(entries) > 1:
             return self._commit(entries, answer)
         self._publisher.post(entries[0], answer)
@@ -121,6 +127,39 @@ class Door:
             raise
         except (Refused, Conflict):
             return None
+
+    def _offer_state(
+        self, caller: Caller, entry: Entry, found: str, answer: Answer
+    ) -> Coroutine[Any, Any, None] | None:
+        """Saying the same again within a short time is a duplicate: it stores nothing and nobody hears it."""
+        states, agent, now = caller.feed.states, caller.agent, time.time()
+        if states.joins(agent, found, answer):
+            return None
+        repeated = states.repeated(agent, found, now)
+        if repeated is not None and not repeated.sure:
+            return self._look_again(caller, entry, found, answer)
+        if repeated is not None:
+            asyncio.get_running_loop().call_soon(answer, again(repeated.sequence, caller.feed.stream))
+            return None
+        done = states.sends(agent, found, answer, now)
+        try:
+            self._publisher.post(entry, done)
+        except BackchannelError:
+            states.gave_up(agent)
+            raise
+        return None
+
+    async def _look_again(self, caller: Caller, entry: Entry, found: str, answer: Answer) -> None:
+        """The state it repeats came in at another bridge: a newer one may be on its way from there."""
+        states = caller.feed.states
+        try:
+            await caller.feed.catch_up()
+            repeated = states.repeated(caller.agent, found, time.time())
+            if repeated is not None:
+                states.made_sure(caller.agent, repeated)
+            self._offer_state(caller, entry, found, answer)
+        except BackchannelError as error:
+            answer(error)
 
     async def _offer_slowly(
         self, caller: Caller, content: dict[str, Any], message: AnyMessage, answer: Answer

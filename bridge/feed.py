@@ -28,6 +28,7 @@ from bridge.framing import frame
 from bridge.listeners import Listener, Listeners, key_of
 from bridge.metrics import Metrics
 from bridge.ring import MOST_BYTES, MOST_EVENTS, Event, Ring
+from bridge.states import States
 
 log = structlog.get_logger("bridge.feed")
 URGENT = len(NEVER_DROPPED)
@@ -98,6 +99,7 @@ class Feed:
         self.returning: dict[Listener, Returning] = {}
         self.exchanges = Exchanges(self.membership)
         self.ring = Ring(0)
+        self.states = States()
         self._metrics = metrics
         self._on_replaced = on_replaced
         self._next_sample = 0.0
@@ -195,6 +197,12 @@ class Feed:
         if found is not None and found.sequence > self.position and self._tail is not None:
             await self._tail.reached(found.sequence, 5.0)
 
+    async def catch_up(self) -> None:
+        """Read everything that lies in the log by now. Raises Unavailable."""
+        facts = await self.survey()
+        if self._tail is not None:
+            await self._tail.reached(facts.last, 5.0)
+
     async def since(self, moment: datetime) -> int:
         """The position of the first record stored then or later; behind the end if there is none."""
         found = await first_since(self.connection, self.stream, moment)
@@ -275,6 +283,8 @@ class Feed:
 
     def _pass_on(self, event: Event, record: Record, found: Route, content: dict[str, Any]) -> None:
         self.ring.append(event)
+        if found.to.kind == "presence":
+            self.states.heard(record, content)
         if found.alive is not None:
             self._pass_on_life(event, record, found.alive)
         elif found.joins and (window := self._settings().coalesce.window):
