@@ -14,6 +14,7 @@ import structlog
 
 from backchannel.errors import BackchannelError
 from backchannel.home.files import reason
+from backchannel.jetstream.connection import Subscription
 from backchannel.service.audit.copying import Copying
 from backchannel.service.audit.locate import head
 from backchannel.service.audit.scribe import Scribe
@@ -39,6 +40,7 @@ class Archive:
     def __init__(self, house: House, folder: Path | None) -> None:
         self._house = house
         self._folder = folder
+        self._answering: list[Subscription] = []
         self._copyings = [
             Copying(house.connection, group, copy)
             for group in house.groups
@@ -54,6 +56,13 @@ class Archive:
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._run()
+        finally:
+            for subscription in self._answering:
+                subscription.close()
+
+    async def _run(self) -> None:
         async with self._alone(), asyncio.TaskGroup() as tasks:
             for copying in self._copyings:
                 tasks.create_task(copying.run())
@@ -64,6 +73,7 @@ class Archive:
             for group in self._house.groups:
                 tasks.create_task(self._tell_unfinished(group))
             await self._answer()
+            await asyncio.get_running_loop().create_future()
 
     async def standing(self, group: str) -> dict[str, Any]:
         """Each copy with how far it is, and the primary."""
@@ -76,13 +86,16 @@ class Archive:
         }
 
     async def _answer(self) -> None:
-        """Answer how it stands, until cancelled."""
-        told = [await answer(self._house.connection, group, self.standing) for group in self._house.groups]
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            for subscription in told:
-                subscription.close()
+        """Answer how it stands, from now on."""
+        if not self._answering:
+            for group in self._house.groups:
+                self._answering.append(await answer(self._house.connection, group, self.standing))
+
+    async def _cannot(self, why: str) -> None:
+        """The folder cannot be used: nothing is copied until it can, and whoever asks is told so."""
+        for copying in self._copyings:
+            copying.standing.failing = why
+        await self._answer()
 
     async def _tell_unfinished(self, group: str) -> None:
         """Once at the start, as soon as the trail can be read."""
@@ -97,31 +110,30 @@ class Archive:
                 log.warning("intents_without_result", group=group, count=count)
             return
 
+    async def _locked(self, folder: Path) -> int:
+        """The descriptor that holds the lock, once nobody else does."""
+        told = ""
+        while True:
+            try:
+                if (descriptor := _lock(folder)) is not None:
+                    return descriptor
+            except OSError as problem:
+                why = f"the folder {folder} cannot be used: {reason(problem)}"
+                if why != told:
+                    log.error("audit_folder_unusable", folder=str(folder), problem=why)
+                told = why
+                await self._cannot(why)
+            await asyncio.sleep(LOCK_POLL)
+
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         """Be the only one to write to the folder; waits for that, however long it takes."""
-        if self._folder is None:
-            yield
-            return
-        descriptor = await _locked(self._folder)
+        descriptor = await self._locked(self._folder) if self._folder is not None else None
         try:
             yield
         finally:
-            os.close(descriptor)
-
-
-async def _locked(folder: Path) -> int:
-    """The descriptor that holds the lock, once nobody else does. An unusable folder is told once."""
-    told = False
-    while True:
-        try:
-            if (descriptor := _lock(folder)) is not None:
-                return descriptor
-        except OSError as problem:
-            if not told:
-                log.error("audit_folder_unusable", folder=str(folder), problem=reason(problem))
-            told = True
-        await asyncio.sleep(LOCK_POLL)
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _lock(folder: Path) -> int | None:
