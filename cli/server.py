@@ -53,6 +53,7 @@ class Own:
             host=self._host,
             port=self._port or -1,
             logins=self._home.own_logins(),
+            callout_key=self._home.callout_key(),
             durability=self._durability,
             fds=(self._lock,),
         )

@@ -1,12 +1,14 @@
 """Makes the secrets of a container deployment: one file each, never overwritten.
 
 `python3 deploy/new_secrets.py [FOLDER]`; the folder is `secrets` beside this file unless given.
-Needs nothing but Python.
+Needs nothing but Python, so it makes the public half of the one Ed25519 key by itself.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
 import os
 import secrets
 import sys
@@ -19,6 +21,42 @@ HERE = Path(__file__).resolve().parent
 def password() -> str:
     """192 random bits. Starts with a letter: a password of digits alone would be a number to nats-server."""
     return "p" + secrets.token_urlsafe(24)
+
+
+P = 2**255 - 19
+D = -121665 * pow(121666, P - 2, P) % P
+BASE = (
+    15112221349535400772501151409588531511454012693041857206046113283949847762202,
+    46316835694926478169428394003475163141307993866256225615783033603165251855960,
+)
+
+
+def added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """The sum of two points of the curve (RFC 8032, section 5.1.4, without projective coordinates)."""
+    (x, y), (v, w) = one, other
+    crossed = D * x * v * y * w % P
+    return (
+        (x * w + v * y) * pow(1 + crossed, P - 2, P) % P,
+        (y * w + x * v) * pow(1 - crossed, P - 2, P) % P,
+    )
+
+
+def public_half(secret: bytes) -> bytes:
+    """RFC 8032, section 5.1.5. Not in constant time: this runs once, where the secret is made."""
+    digest = hashlib.sha512(secret).digest()
+    factor = int.from_bytes(digest[:32], "little") & ((1 << 254) - 8) | (1 << 254)
+    point, step = (0, 1), BASE
+    while factor:
+        if factor & 1:
+            point = added(point, step)
+        step, factor = added(step, step), factor >> 1
+    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
+
+
+def issuer(secret: bytes) -> str:
+    """The public key of an account as NATS writes it: kind, key and checksum in base 32."""
+    body = b"\0" + public_half(secret)
+    return base64.b32encode(body + binascii.crc_hqx(body, 0).to_bytes(2, "little")).decode().rstrip("=")
 
 
 def write_once(path: Path, text: str) -> None:
@@ -43,6 +81,16 @@ def routes(route: str) -> dict[str, str]:
     return {"ROUTE_PASSWORD": route, **peers}
 
 
+def key(secret: bytes) -> str:
+    return base64.urlsafe_b64encode(secret).decode() + "\n"
+
+
+def kept_or_new(path: Path) -> bytes:
+    """The key that answers NATS servers; its public half is in passwords.conf."""
+    write_once(path, key(secrets.token_bytes(32)))
+    return base64.urlsafe_b64decode(path.read_text("ascii"))
+
+
 def make(folder: Path) -> None:
     """The key that signs tokens, the passwords as nats-server reads them, and the platform's own alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,11 +99,17 @@ def make(folder: Path) -> None:
     if own.exists() != all_of_them.exists():
         sys.exit(f"{own} and {all_of_them} belong together and one is missing: remove the other.")
     platform = password()
-    logins = {"PLATFORM_PASSWORD": platform, "OPERATOR_PASSWORD": password(), "SYSTEM_PASSWORD": password()}
+    callout = kept_or_new(folder / "callout.key")
+    logins = {
+        "PLATFORM_PASSWORD": platform,
+        "OPERATOR_PASSWORD": password(),
+        "SYSTEM_PASSWORD": password(),
+        "CALLOUT_ISSUER": issuer(callout),
+    }
     write_once(own, platform + "\n")
     write_once(all_of_them, definitions(logins))
     write_once(folder / "route.conf", definitions(routes(password())))
-    write_once(folder / "token.key", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() + "\n")
+    write_once(folder / "token.key", key(secrets.token_bytes(32)))
 
 
 if __name__ == "__main__":

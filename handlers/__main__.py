@@ -21,6 +21,7 @@ from backchannel.logs import configure
 from backchannel.service.declare import Service
 from backchannel.service.keeping import Records
 from backchannel.service.running import serve
+from backchannel.service.trust import Trust
 
 log = structlog.get_logger()
 
@@ -58,7 +59,15 @@ async def main(names: Sequence[str], told: Settings) -> None:
     address = Address(runtime.nats, user, password)
     services = found_services(names)
     records = Records.of(told, os.environ)
-    await serve(services, address, runtime.groups, stop, lambda: print("ready", flush=True), records)
+    await serve(
+        services,
+        address,
+        runtime.groups,
+        stop,
+        lambda: print("ready", flush=True),
+        records,
+        Trust.of(told),
+    )
 
 
 def start() -> int:

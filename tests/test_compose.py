@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from backchannel.jetstream.nkey import Nkey
+
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (ROOT / "docker-compose.yml", ROOT / "deploy" / "docker-compose.cluster.yml")
 BIN = Path(sys.executable).parent
@@ -180,7 +182,13 @@ def test_every_shipped_nats_configuration_is_valid(path: Path, tmp_path: Path) -
     shutil.copytree(ROOT / "nats", folder)
     assert ran(sys.executable, "deploy/new_secrets.py", str(folder)).returncode == 0
     # Every variable of the file has a value, of the kind that its name asks for.
-    kinds = {"LISTEN": '"127.0.0.1:-1"', "SYNC": '"1s"', "FILE": f'"{tmp_path}/file"', "NAME": "nats-1"}
+    kinds = {
+        "LISTEN": '"127.0.0.1:-1"',
+        "SYNC": '"1s"',
+        "FILE": f'"{tmp_path}/file"',
+        "NAME": "nats-1",
+        "ISSUER": Nkey(bytes(32)).public,
+    }
     named = re.findall(r"\$([A-Z][A-Z_]*[A-Z])\b", re.sub(r'"[^"]*"', "", path.read_text()))
     values = {name: kinds.get(name.rpartition("_")[2], f'"{tmp_path}/{name}"') for name in named}
     checked = ran(str(BIN / "nats-server"), "-t", "-c", str(folder / path.name), **values)

@@ -83,7 +83,11 @@ class Machine:
         """A server with the shipped configuration; only addresses and the store differ."""
         folder = self.folder / name
         folder.mkdir()
-        for source in [*(ROOT / "nats").glob("*.conf"), *(self.folder / "secrets").glob("*.conf")]:
+        for source in [
+            *(ROOT / "nats").glob("*.conf"),
+            ROOT / "nats" / "native.inc",
+            *(self.folder / "secrets").glob("*.conf"),
+        ]:
             text = source.read_text()
             for written, actual in {
                 **replaced,
@@ -139,7 +143,11 @@ async def machine(path: Path, folder: Path) -> AsyncIterator[Machine]:
         stdout=asyncio.subprocess.DEVNULL,
     )
     assert await child.wait() == 0
-    here = {"/run/secrets/token-key": str(secrets / "token.key"), "/run/secrets": str(secrets)}
+    here = {
+        "/run/secrets/token-key": str(secrets / "token.key"),
+        "/run/secrets/callout-key": str(secrets / "callout.key"),
+        "/run/secrets": str(secrets),
+    }
     engine = Machine(path, folder, {**here, "0.0.0.0": "127.0.0.1"})
     try:
         yield engine

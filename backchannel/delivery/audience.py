@@ -116,6 +116,14 @@ class Membership:
         """The sidebars an agent is or was in."""
         return [name for name, context in self._contexts.items() if agent in context.stretches]
 
+    def stretches_of(self, agent: str) -> dict[str, tuple[tuple[int, int | None], ...]]:
+        """For each sidebar that an agent is or was in, from which event on and up to which, both included."""
+        return {
+            name: tuple(context.stretches[agent])
+            for name, context in self._contexts.items()
+            if agent in context.stretches
+        }
+
     def _was_in(self, agent: str, context_id: str, sequence: int) -> bool:
         context = self._contexts.get(context_id)
         if context is None:

@@ -132,6 +132,14 @@ class Home:
         """Keys of the seals on what the platform stores: the first one seals, each of them is believed."""
         return (seal_key(self.audit_key()),)
 
+    def callout_key(self) -> bytes:
+        """The 32 bytes of the key by which NATS servers believe whom to let in; made on first use."""
+        path = self.secrets / "callout.key"
+        with self._alone():
+            if not path.exists():
+                files.write(path, files.new_key(), mode=0o600)
+        return files.decode_key(files.read_secret(path), path)
+
     def audit_key(self) -> bytes:
         """The 32 bytes from which the keys of the audit trail are made, made on first use."""
         path = self.secrets / "audit.key"

@@ -22,6 +22,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.diagnosis import cause
 from backchannel.jetstream.folder import configuration
 from backchannel.jetstream.leash import leashed
+from backchannel.jetstream.nkey import Nkey
 
 __all__ = ["ROLES", "Server", "ServerFailed", "environment", "new_logins"]
 
@@ -39,7 +40,7 @@ def new_logins() -> dict[Role, Login]:
 
 
 def environment(
-    *, listen: str, store: Path, log: Path, logins: Mapping[Role, Login], durability: str
+    *, listen: str, store: Path, log: Path, logins: Mapping[Role, Login], durability: str, issuer: str
 ) -> dict[str, str]:
     """The variables that embedded.conf reads. Quoted, or a password of digits would be read as a number."""
     values = {
@@ -49,6 +50,7 @@ def environment(
         "BC_NATS_PID_FILE": str(store / "nats-server.pid"),
         "BC_NATS_LOG_FILE": str(log),
         "BC_NATS_SYNC": SYNC[durability],
+        "BC_NATS_ISSUER": issuer,
     }
     for role in ROLES:
         user, password = logins[role]
@@ -69,6 +71,7 @@ class Server:
         store: where streams are kept; made if missing.
         logs: where its log goes; `store` if not given.
         port: -1 lets the system choose; the choice is kept over restarts, so that clients find it again.
+        callout_key: 32 secret bytes; whose signature lets agents in. Without it nobody can.
         durability: "strict" waits for the disk at every message, "normal" at most a second.
         fds: file descriptors it inherits, such as a lock that lives as long as it does.
         program: another nats-server than the installed one.
@@ -82,6 +85,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int = -1,
         logins: Mapping[Role, Login] | None = None,
+        callout_key: bytes | None = None,
         durability: str = "normal",
         fds: Sequence[int] = (),
         program: Binary | None = None,
@@ -91,6 +95,7 @@ class Server:
         self.host = host
         self.port = port
         self.logins = dict(logins) if logins is not None else new_logins()
+        self._issuer = Nkey(callout_key or secrets.token_bytes(32)).public
         self._durability = durability
         self._fds = tuple(fds)
         self._program = program
@@ -206,6 +211,7 @@ class Server:
             log=self.log,
             logins=self.logins,
             durability=self._durability,
+            issuer=self._issuer,
         )
         with self._outcry.open("wb") as outcry:
             return subprocess.Popen(

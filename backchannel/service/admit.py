@@ -86,7 +86,7 @@ def entries_of(
 
 def _entries(sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called) -> list[Entry]:
     if message.way is Way.STATEFUL:
-        return [_command(sender, content, message)]
+        return [command_of(sender, content, message)]
     for name in _platforms_own(message):
         content.pop(name, None)
     match message:
@@ -179,7 +179,9 @@ def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Des
     return _entry(subject, _written(content), _headers(sender, content, message))
 
 
-def _command(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
+def command_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
+    """The message as a command, for a handler to decide, with what the sender's token says in a header."""
+    content = content | {"sender_agent_id": sender.agent}
     for name in ("cursor", "taken_for", "taken_by"):
         content.pop(name, None)
     held = CLAIMS_OF_TOOLS if isinstance(message, ToolRequest) else CLAIMS

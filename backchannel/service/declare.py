@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from backchannel.domain.decision import Decision
+from backchannel.jetstream.entry import Entry
 from backchannel.protocol.message import Message
 from backchannel.service.context import Context, Inquiry
 from backchannel.service.due import Due
@@ -15,8 +16,11 @@ from backchannel.service.house import House
 from backchannel.service.wanted import Wanted
 from backchannel.service.watcher import Watcher
 
-Answerer = Callable[[Any, Context], Awaitable[Decision]]
-"""Decides a command. It never publishes, acknowledges, sleeps or reads a clock."""
+Answerer = Callable[[Any, Context], Awaitable[Decision | Sequence[Entry]]]
+"""Decides a command. It never publishes, acknowledges, sleeps or reads a clock.
+
+Entries instead of a decision are stored as they are, and no result is told: they are the message itself.
+"""
 
 Alarm = Callable[[Due, Context], Awaitable[Decision]]
 """Decides what follows from a timer that has come due; things may have changed since it was started."""
@@ -35,7 +39,8 @@ Responder = Callable[[Inquiry], Awaitable[Mapping[str, Any]]]
 class Service:
     """One handler: a name, and the functions that answer for it.
 
-    ``about`` is the module's docstring; ``doctor`` shows it.
+    ``about`` is the module's docstring; ``doctor`` shows it. ``awaited`` says that a process is ready
+    only when the service has called ``house.announce(name)``.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Service:
     timers: dict[str, Alarm] = field(default_factory=dict)
     watchers: dict[str, Watcher] = field(default_factory=dict)
     duties: dict[str, Duty] = field(default_factory=dict)
+    awaited: bool = False
     desks: dict[str, Clerk] = field(default_factory=dict)
 
     def on(self, *kinds: type[Message]) -> Callable[[Answerer], Answerer]:

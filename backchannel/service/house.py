@@ -24,6 +24,7 @@ from backchannel.service.lives import Lives, event_of
 from backchannel.service.rights import Rights
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
+from backchannel.service.trust import Trust
 
 LIFE_AT_ONCE = 256
 PAGE = 500
@@ -33,8 +34,16 @@ POST_SECONDS = 5.0
 class House:
     """Connections and views shared by all services of this process."""
 
-    def __init__(self, connection: Connection, groups: Sequence[str], records: Records = NOWHERE) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        groups: Sequence[str],
+        records: Records = NOWHERE,
+        trust: Trust | None = None,
+    ) -> None:
         self.connection = connection
+        self.trust = trust
+        self._announced: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.records = records
         self.grant_key = records.grant_key()
         self.trail = Trail(connection, source="handlers", pepper=records.pepper)
@@ -56,6 +65,13 @@ class House:
         await asyncio.gather(*(lives.stop() for lives in self.lives.values()))
         await self._settings.close()
         await self.trail.close()
+
+    def announce(self, service: str) -> None:
+        """A service that the process is not ready without does its work."""
+        self._announced[service].set()
+
+    async def announced(self, service: str) -> None:
+        await self._announced[service].wait()
 
     def settings(self) -> Settings:
         """What is in force now."""

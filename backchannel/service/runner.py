@@ -102,8 +102,11 @@ class Runner:
         for _ in range(STALE_TRIES):
             context = self._context(delivery, found)
             try:
-                decision = await answerer(command, context)
-                told = entries(decision, command, found, context.now, trace)
+                answer = await answerer(command, context)
+                if isinstance(answer, Decision):
+                    decision, told = answer, entries(answer, command, found, context.now, trace)
+                else:
+                    decision, told = Decision(), list(answer)
             except BackchannelError as error:
                 match verdict_on(error, delivery.attempt):
                     case Tell(error=why):

@@ -21,6 +21,7 @@ from backchannel.service.inquire import Inquiries
 from backchannel.service.keeping import NOWHERE, Records
 from backchannel.service.runner import Runner
 from backchannel.service.timers import Timers
+from backchannel.service.trust import Trust
 from backchannel.service.watcher import Watching
 
 log = structlog.get_logger()
@@ -38,10 +39,11 @@ async def serve(
     stop: asyncio.Event,
     ready: Callable[[], None],
     records: Records = NOWHERE,
+    trust: Trust | None = None,
 ) -> None:
     """Run the services until ``stop`` is set; call ``ready`` once all run. What fails is started again."""
     connection = await Connection.open(address, name="handlers", wait=None)
-    house = House(connection, groups, records)
+    house = House(connection, groups, records, trust)
     try:
         await house.open()
         inquiries = Inquiries(services, house)
@@ -50,7 +52,8 @@ async def serve(
         await desks.open()
         async with asyncio.TaskGroup() as running:
             tasks = [running.create_task(_kept_up(name, work)) for name, work in _works(services, house)]
-            ready()
+            if await _announced(services, house, stop):
+                ready()
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -59,6 +62,18 @@ async def serve(
     finally:
         await house.close()
         await connection.close()
+
+
+async def _announced(services: Sequence[Service], house: House, stop: asyncio.Event) -> bool:
+    """Wait for the services that the process is not ready without; False when it is to stop first."""
+    stopped = asyncio.ensure_future(stop.wait())
+    for service in services:
+        if service.awaited:
+            announced = asyncio.ensure_future(house.announced(service.name))
+            await asyncio.wait([announced, stopped], return_when=asyncio.FIRST_COMPLETED)
+            announced.cancel()
+    stopped.cancel()
+    return not stop.is_set()
 
 
 Work = Callable[[], Awaitable[None]]

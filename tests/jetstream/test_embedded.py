@@ -17,6 +17,7 @@ from backchannel.jetstream.binary import Binary, find
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.embedded import Server, ServerFailed, environment, new_logins
 from backchannel.jetstream.folder import configuration
+from backchannel.jetstream.nkey import Nkey
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import describe
 from backchannel.jetstream.topology import provision
@@ -42,6 +43,7 @@ def test_nats_server_accepts_its_configuration(tmp_path: Path, durability: str) 
         log=tmp_path / "log",
         logins=new_logins(),
         durability=durability,
+        issuer=Nkey(bytes(32)).public,
     )
     answer = subprocess.run(
         [str(find().path), "-t", "-c", str(configuration() / "embedded.conf")],

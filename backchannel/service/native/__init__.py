@@ -1,0 +1,1 @@
+"""Agents that speak NATS themselves: who is let in, what passes the door, what each of them reads."""

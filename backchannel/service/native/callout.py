@@ -1,0 +1,157 @@
+"""The callout: a NATS server asks whom to let in; a platform's token as password is the way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pydantic_core
+import structlog
+
+from backchannel.delivery.native import ACCOUNT, permissions
+from backchannel.delivery.pace import TokenBucket
+from backchannel.delivery.token import BadToken
+from backchannel.domain.audit import Deed
+from backchannel.domain.directory import entry_after_arrival
+from backchannel.errors import BackchannelError, Conflict, Expired, Forbidden
+from backchannel.jetstream.connection import Arrived
+from backchannel.jetstream.nkey import SERVER, USER, Nkey, decoded, read_signed
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.identifier import is_identifier
+from backchannel.protocol.message import rfc3339
+from backchannel.service.house import House
+from backchannel.service.keyring import Keyring
+from backchannel.service.native.consumer import ensure
+from backchannel.service.native.passes import Passes
+
+log = structlog.get_logger()
+SUBJECT = "$SYS.REQ.USER.AUTH"
+AT_ONCE = 64
+TRIES = 5
+NOTES_PER_SECOND, MOST_NOTES = 2.0, 50.0
+REFUSED = "refused"
+"""All that a stranger is told; why is in the log of the platform."""
+
+
+class Callout:
+    """Answers the NATS servers. Several processes may; each request is answered by one of them."""
+
+    def __init__(self, house: House, keyring: Keyring, key: Nkey, passes: Passes) -> None:
+        self._house = house
+        self._keyring = keyring
+        self._key = key
+        self._passes = passes
+        self._running: set[asyncio.Task[None]] = set()
+        self._ink = TokenBucket(NOTES_PER_SECOND, MOST_NOTES)
+        self._unnoted = 0
+
+    async def open(self) -> None:
+        await self._house.connection.subscribe(SUBJECT, self._arrived, queue="callout")
+
+    async def close(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _arrived(self, request: Arrived) -> None:
+        if request.reply and len(self._running) < AT_ONCE:  # beyond that the client comes again
+            task = asyncio.get_running_loop().create_task(self._answer(request))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _answer(self, request: Arrived) -> None:
+        try:
+            asked = read_signed(request.payload.decode(), SERVER)["nats"]
+            server, user = str(asked["server_id"]["id"]), str(asked["user_nkey"])
+            decoded(USER, user)
+        except (BackchannelError, KeyError, TypeError, UnicodeDecodeError) as problem:
+            log.warning("callout_unreadable", error=str(problem))
+            return
+        said = await self._decide(asked, server, user)
+        answer = {"type": "authorization_response", "version": 2, **said}
+        signed = self._key.signed({"sub": user, "aud": server, "iat": int(time.time()), "nats": answer})
+        try:
+            await self._house.connection.send(request.reply, signed.encode())
+        except BackchannelError as error:
+            log.warning("callout_answer_lost", error=error.message)
+
+    async def _decide(self, asked: dict[str, Any], server: str, user: str) -> dict[str, str]:
+        options, client = asked.get("connect_opts") or {}, asked.get("client_info") or {}
+        name, token = str(options.get("user") or ""), str(options.get("pass") or "")
+        try:
+            claims = self._believed(name, token)
+            await self._welcome(claims, server, int(client.get("id", 0)))
+        except (Expired, BadToken, Forbidden) as refusal:
+            self._note_refusal(name, str(client.get("host") or ""), refusal)
+            return {"error": REFUSED}
+        except BackchannelError as error:
+            log.warning("native_agent_not_let_in", agent=name[:64], error=error.message)
+            return {"error": "try again"}
+        except Exception:
+            log.exception("callout_failed")
+            return {"error": "try again"}
+        return {"jwt": self._key.signed(user_claims(claims, user))}
+
+    def _believed(self, name: str, token: str) -> Claims:
+        claims = self._keyring.verify(token)
+        if name != claims.sub:
+            raise Forbidden(f"The user {name[:64]!r} shows a token for {claims.sub!r}.")
+        if claims.nonce is not None:
+            raise Forbidden(
+                f"The token of {claims.sub!r} opens one connection only, and a NATS client that lost its"
+                " connection would be locked out: native clients need a token without a nonce."
+            )
+        return claims
+
+    async def _welcome(self, claims: Claims, server: str, client: int) -> None:
+        """All that must be there before the first thing it does."""
+        group, agent = claims.collaboration_group, claims.sub
+        await self._register(claims)
+        await ensure(self._house.connection, group, agent)
+        await self._passes.issue(claims, server, client)
+        facts = {"client": client, "server": server, "token_id": claims.jti}
+        self._house.trail.note(Deed(group, "connection", agent, "native_connected", facts))
+
+    async def _register(self, claims: Claims) -> None:
+        """It is known from its first connection on, by whichever door."""
+        bucket, key = self._house.agents, f"{claims.collaboration_group}.{claims.sub}"
+        for _ in range(TRIES):
+            found = await bucket.get(key)
+            former = {} if found is None else pydantic_core.from_json(found.payload)
+            entry = entry_after_arrival(former, claims, None, rfc3339(datetime.now(UTC)))
+            if entry == former:
+                return
+            try:
+                if found is None:
+                    await bucket.create(key, pydantic_core.to_json(entry))
+                else:
+                    await bucket.update(key, pydantic_core.to_json(entry), found.revision)
+                return
+            except Conflict:
+                continue
+
+    def _note_refusal(self, name: str, host: str, refusal: BackchannelError) -> None:
+        log.warning("native_agent_refused", agent=name[:64], address=host, reason=refusal.message)
+        if self._ink.take(time.time()):  # whoever hammers at the door must not fill the trail
+            self._unnoted += 1
+            return
+        entity = name if is_identifier(name) else "unknown"
+        facts = {"address": host, "why": type(refusal).__name__, "unnoted": self._unnoted}
+        self._unnoted = 0
+        self._house.trail.note(Deed(self._house.groups[0], "security", entity, "native_refused", facts))
+
+
+def user_claims(claims: Claims, user: str) -> dict[str, Any]:
+    """What the server shall know of the connection: who it is, what it may do, and when it must end."""
+    rights: dict[str, Any] = {name: dict(lists) for name, lists in permissions(claims).items()}
+    unlimited = {"subs": -1, "data": -1, "payload": -1}
+    return {
+        "sub": user,
+        "aud": ACCOUNT,
+        "name": f"{claims.collaboration_group}.{claims.sub}",
+        "iat": int(time.time()),
+        "exp": claims.exp,
+        "nats": {"type": "user", "version": 2, **rights, **unlimited},
+    }

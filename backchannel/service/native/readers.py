@@ -1,0 +1,234 @@
+"""Everybody's readers of one group: pulls of native agents wait here until there is something to hand out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+import pydantic_core
+import structlog
+
+from backchannel.delivery.audience import Membership, life
+from backchannel.delivery.horizon import Horizon
+from backchannel.delivery.native import agent_of, answer_to
+from backchannel.errors import BackchannelError
+from backchannel.jetstream.connection import Arrived, Subscription
+from backchannel.jetstream.read import StreamFacts, last
+from backchannel.jetstream.record import Record
+from backchannel.jetstream.tail import Tail
+from backchannel.protocol.catalog import read_object
+from backchannel.protocol.subject import InContext, InInbox, events_stream, lives, locate
+from backchannel.service.house import House
+from backchannel.service.native.passes import Passes
+from backchannel.service.native.reader import Reader
+
+log = structlog.get_logger()
+REACH = 5.0
+LONGEST = 60.0
+"""Seconds a pull waits at most, also when it names no end."""
+MOST_PULLS = 4096
+MOST_PULLS_EACH = 16
+SETTLING = (0.002, 0.01, 0.05, 0.2)
+"""What is published is in the log a moment later; seconds between looks for it."""
+AGAIN = 1.0
+NONE, OVER, BEAT, TOO_MANY = (
+    b"404 No Messages",
+    b"408 Request Timeout",
+    b"100 Idle Heartbeat",
+    b"409 Exceeded MaxWaiting",
+)
+
+
+@dataclass(slots=True)
+class Pull:
+    """What an agent asks for: `left` messages to `to`, until `end` (seconds of the loop)."""
+
+    agent: str
+    to: str
+    left: int
+    end: float
+    beat: float | None
+
+
+class Readers:
+    """Of one group, in the one process that reads for it."""
+
+    def __init__(self, house: House, group: str, passes: Passes) -> None:
+        self._house = house
+        self._connection = house.connection
+        self._group = group
+        self._passes = passes
+        self._stream = events_stream(group)
+        self._membership = Membership()
+        self._readers: dict[str, Reader] = {}
+        self._waiting: Counter[str] = Counter()
+        self._woken: dict[str, asyncio.Event] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._tail = Tail(
+            self._connection,
+            self._stream,
+            after=0,
+            on_record=self._lived,
+            filters=(lives(group),),
+            on_replaced=self._replaced,
+        )
+        self._gone = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read for the group until the log is another one; then it must be begun anew."""
+        await self._tail.start()
+        subscriptions = [
+            await self._connection.subscribe(f"native.next.{self._stream}.*", self._pulled),
+            await self._connection.subscribe(f"bc.{self._group}.evt.>", self._happened),
+        ]
+        self.opened.set()
+        try:
+            await self._gone.wait()
+        finally:
+            await self._end(subscriptions)
+
+    async def _end(self, subscriptions: list[Subscription]) -> None:
+        for subscription in subscriptions:
+            subscription.close()
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._tail.stop()
+
+    def _replaced(self, facts: StreamFacts) -> None:
+        self._gone.set()
+
+    def _lived(self, record: Record) -> None:
+        located = locate(record.subject)
+        if located is None or not isinstance(located.to, InContext):
+            return
+        try:
+            event = life(read_object(record.payload))
+        except BackchannelError:
+            return
+        self._membership.fold(record.sequence, located.to.context_id, event)
+
+    async def _horizon_of(self, agent: str, born: int) -> Horizon:
+        """As of all that is in the log now."""
+        newest = await last(self._connection, self._stream, lives(self._group))
+        if newest is not None:
+            await self._tail.reached(newest.sequence, REACH)
+        claims = await self._passes.of(self._group, agent)
+        access = tuple(claims.sidebar_access) if claims is not None else ()
+        return Horizon(born, self._membership.stretches_of(agent), access)
+
+    def _reader(self, agent: str) -> Reader:
+        reader = self._readers.get(agent)
+        if reader is None:
+            if len(self._readers) >= MOST_PULLS:
+                idle = [name for name in self._readers if not self._waiting[name]]
+                for name in idle[:1]:
+                    del self._readers[name]
+
+            def horizon(born: int) -> asyncio.Future[Horizon]:
+                return asyncio.ensure_future(self._horizon_of(agent, born))
+
+            reader = self._readers[agent] = Reader(self._connection, self._group, agent, horizon)
+        return reader
+
+    # ---- pulls
+
+    def _pulled(self, request: Arrived) -> None:
+        agent = agent_of(request.subject.rpartition(".")[2])
+        to = answer_to(agent, request.reply) if request.reply else None
+        if to is None:
+            log.warning("native_reply_subject_refused", agent=agent)
+            return
+        if len(self._running) >= MOST_PULLS or self._waiting[agent] >= MOST_PULLS_EACH:
+            self._say(to, TOO_MANY)
+            return
+        try:
+            pull = self._read(agent, to, request.payload)
+        except (ValueError, TypeError, OverflowError):
+            self._say(to, b"400 Bad Request")
+            return
+        self._waiting[agent] += 1
+        task = self._loop.create_task(self._serve(pull))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _read(self, agent: str, to: str, payload: bytes) -> Pull:
+        """A number, or JSON as JetStream takes it."""
+        asked = pydantic_core.from_json(payload) if payload.strip() else 1
+        if isinstance(asked, int):
+            asked = {"batch": asked}
+        batch = min(max(int(asked.get("batch") or 1), 1), 10_000)
+        expires = min(int(asked.get("expires") or 0) / 1e9, LONGEST)
+        if not expires:
+            expires = 0.0 if asked.get("no_wait") else LONGEST
+        beat = int(asked.get("idle_heartbeat") or 0) / 1e9
+        return Pull(agent, to, batch, self._loop.time() + expires, max(beat, 0.1) if beat else None)
+
+    async def _serve(self, pull: Pull) -> None:
+        try:
+            await self._hand_out(pull)
+        except BackchannelError as error:
+            log.warning("native_pull_failed", agent=pull.agent, error=error.message)
+            self._say(pull.to, OVER)
+        except Exception:
+            log.exception("native_pull_failed", agent=pull.agent)
+        finally:
+            self._waiting[pull.agent] -= 1
+            if not self._waiting[pull.agent]:
+                del self._waiting[pull.agent]
+                self._woken.pop(pull.agent, None)
+
+    async def _hand_out(self, pull: Pull) -> None:
+        reader = self._reader(pull.agent)
+        given, looks, repeated = 0, 0, 0.0
+        while pull.left:
+            woken = self._woken.setdefault(pull.agent, asyncio.Event())
+            woken.clear()
+            number = await reader.release(pull.to, pull.left)
+            if number == 0 and self._loop.time() >= repeated:
+                repeated = self._loop.time() + AGAIN
+                number = await reader.repeat(pull.to)
+            if number is None:
+                return
+            if number:
+                pull.left, given, looks = pull.left - number, given + number, 0
+                continue
+            now = self._loop.time()
+            if now >= pull.end:
+                self._say(pull.to, OVER if given or pull.end else NONE)
+                return
+            looks = await self._wait(pull, woken, looks)
+
+    async def _wait(self, pull: Pull, woken: asyncio.Event, looks: int) -> int:
+        """Until something may have come, or it is time for a heartbeat or the end."""
+        settling = 0 < looks <= len(SETTLING)
+        longest = SETTLING[looks - 1] if settling else min(AGAIN, pull.beat or AGAIN)
+        try:
+            async with asyncio.timeout(min(longest, max(pull.end - self._loop.time(), 0.001))):
+                await woken.wait()
+        except TimeoutError:
+            if pull.beat is not None and not settling:
+                self._say(pull.to, BEAT)
+            return looks + 1 if settling else 0
+        return 1
+
+    def _say(self, to: str, status: bytes) -> None:
+        try:
+            self._connection.emit(to, b"", b"NATS/1.0 " + status + b"\r\n\r\n")
+        except BackchannelError as error:
+            log.debug("native_status_lost", error=error.message)
+
+    def _happened(self, event: Arrived) -> None:
+        """Somebody publishes to the log: whoever waits and may be meant looks there."""
+        if not self._woken:
+            return
+        located = locate(event.subject)
+        if located is not None and isinstance(located.to, InInbox):
+            if (one := self._woken.get(located.to.agent_id)) is not None:
+                one.set()
+            return
+        for one in self._woken.values():
+            one.set()

@@ -1,0 +1,62 @@
+"""Admits what agents publish over NATS and needs no deciding: the same rules as at the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backchannel.delivery.admission import admit, context_of
+from backchannel.delivery.audience import Life, Membership
+from backchannel.delivery.calls import called, text_of
+from backchannel.jetstream.entry import Entry
+from backchannel.protocol.catalog import AnyMessage, read_object, write
+from backchannel.protocol.claims import Claims
+from backchannel.protocol.emergency import CriticalFailure, SecurityEmergency
+from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.memory import MemoryUpdate
+from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.presence import AgentPresence
+from backchannel.protocol.sidebar import SidebarMessage
+from backchannel.service.admit import Sender, entries_of
+from backchannel.service.context import Context
+from backchannel.service.declare import Service
+
+service = Service("ingress", about=__doc__)
+
+
+@service.on(MemoryUpdate, SidebarMessage, MentionRoute, AgentPresence, SecurityEmergency, CriticalFailure)
+async def enter(message: AnyMessage, ctx: Context) -> Sequence[Entry]:
+    """The message goes to the log under the id that it would have there by any other way."""
+    agent, group = ctx.asked.agent, ctx.asked.group
+    known = await _skills(message, ctx)
+    whom = admit(
+        agent,
+        message,
+        await _membership(message, ctx),
+        known.__contains__,
+        lambda specialty: sorted(name for name, skills in known.items() if specialty in skills),
+    )
+    # What its token allows was checked when it was taken in; here it stands for a name and a group alone.
+    named: dict[str, Any] = {"sub": agent, "collaboration_group": group}
+    sender = Sender(Claims.model_construct(**named))
+    return entries_of(sender, read_object(write(message)), message, whom)
+
+
+async def _skills(message: AnyMessage, ctx: Context) -> Mapping[str, frozenset[str]]:
+    """The agents of the group and their specialties, if the message calls anybody at all."""
+    if not isinstance(message, MentionRoute) and not called(text_of(message)):
+        return {}
+    return {candidate.agent_id: candidate.specialties for candidate in await ctx.candidates()}
+
+
+async def _membership(message: AnyMessage, ctx: Context) -> Membership:
+    """Who is in the sidebar that the message is about, as the log has it now."""
+    membership = Membership()
+    context_id = context_of(message)
+    if context_id in (None, MAIN):
+        return membership
+    sidebar = await ctx.house.past(ctx.asked.group, str(context_id))
+    if sidebar is not None:
+        life = Life(sidebar.status.value, frozenset(sidebar.members))
+        membership.fold(sidebar.sequence, sidebar.sidebar_id, life)
+    return membership

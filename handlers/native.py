@@ -1,0 +1,52 @@
+"""Lets in agents that speak NATS themselves, and stands between them and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from backchannel.jetstream.nkey import Nkey
+from backchannel.service.declare import Service
+from backchannel.service.house import House
+from backchannel.service.keyring import Keyring
+from backchannel.service.native.callout import Callout
+from backchannel.service.native.door import Door
+from backchannel.service.native.passes import Passes
+from backchannel.service.native.reading import Reading
+from backchannel.service.native.turnstile import Turnstile
+from backchannel.service.rights import RightsInForce
+
+service = Service("native", about=__doc__, awaited=True)
+
+
+@service.duty
+async def admission(house: House) -> None:
+    """Who may come in, and what they say; as long as the process runs."""
+    trust = house.trust
+    if trust is None:  # nobody comes in over NATS, and there is nothing to do
+        house.announce(service.name)
+        await asyncio.Event().wait()
+        return
+    passes, rights = Passes(house.connection), RightsInForce()
+    keyring = Keyring(trust.tokens, time.time, house.groups, rights=rights)
+    turnstile = Turnstile(house, keyring, passes)
+    callout = Callout(house, keyring, Nkey(trust.callout), passes)
+    door = Door(house, passes, rights)
+    try:
+        await rights.open(house.connection, lambda group, entity: turnstile.look())
+        await passes.open()
+        await door.open()
+        await callout.open()
+        readings = [Reading(house, group, passes, door) for group in house.groups]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(turnstile.run())
+            for reading in readings:
+                tasks.create_task(reading.run())
+            for reading in readings:
+                await reading.settled.wait()
+            house.announce(service.name)
+    finally:
+        await callout.close()
+        await door.close()
+        await passes.close()
+        await rights.close()
