@@ -37,7 +37,8 @@ class Agent {
   }
 
   #arrived(frame) {
-    const frames = frame.type === "batch" || frame.type === "catch_up" ? frame.events : [frame];
+    const held = { batch: frame.events, catch_up: frame.events, coalesced_update: frame.updates };
+    const frames = held[frame.type] ?? [frame];
     this.frames.push(...frames);
     this.#waiting = this.#waiting.filter(({ fits, resolve }) => {
       const found = frames.find(fits);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from backchannel.client import Agent, MemoryUpdate
 from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
-from tests.promises.running import Frame, Platform, Raw
+from tests.promises.running import WAIT, Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -153,6 +155,21 @@ async def test_d11_who_goes_while_updates_are_held_resumes_with_all_of_them(plat
     back = await platform.enter(bob.token, resume={"cursor": seen["cursor"]})
     await back.settled()
     assert texts(back, "h-ada") == ["1", "2", "3"]
+
+
+async def test_d11_the_sdk_gives_its_user_every_update_by_itself_and_in_order(platform: Platform) -> None:
+    ada = await platform.agent("k-ada")
+    said = [str(number) for number in range(40)]
+    async with Agent.connect("k-bob", token=platform.signed("k-bob"), url=platform.ws) as bob:
+        await post(ada, "load", *said)
+        heard: list[str] = []
+        async with asyncio.timeout(WAIT):
+            async for message in bob.inbox():
+                if isinstance(message, MemoryUpdate):
+                    heard.append(str(message.exchange.content))
+                if len(heard) == len(said):
+                    break
+        assert heard == said and not bob.continuity.mismatches
 
 
 # ---- D12, D13
