@@ -296,7 +296,7 @@ class Arrival:
             replaying=replaying,
             limits=SaidLimits(
                 max_message_bytes=config.max_message_bytes,
-                messages_per_second=config.messages_per_second,
+                messages_per_second=round(self.peer.session.limits.messages_per_second),
                 queue=self.bounds.events,
             ),
             heartbeat_seconds=config.heartbeat_seconds,

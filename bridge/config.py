@@ -18,6 +18,8 @@ class Config:
     Args:
         allowed_origins: web pages that may connect, beside those this bridge serves itself.
         max_per_address: WebSockets from one address; agents share hosts, so it is generous.
+        messages_per_second: of one connection; 0 leaves it to the live setting `limits.messages_per_second`.
+        upgrades_per_second: WebSocket handshakes from one address, over ten seconds; 0 for any number.
         max_unauthenticated: browsers that have still to send their token in ``hello``.
         head_bytes: the most a request head may be; ``head_seconds`` is the longest it may take.
         body_seconds: the longest a request body may take.
@@ -45,7 +47,8 @@ class Config:
     body_seconds: float = 30.0
     answer_seconds: float = 60.0
     max_message_bytes: int = 1_048_576
-    messages_per_second: int = 200
+    messages_per_second: int = 0
+    upgrades_per_second: int = 1_000
     queue: int = 200
     hello_seconds: float = 10.0
     hello_token_seconds: float = 5.0

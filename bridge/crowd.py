@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from bridge.config import Config
 from bridge.metrics import Metrics
+from bridge.paces import Paces
 
 HEADROOM = 256
 """Sockets beyond the limits that may still exist, so that refusals can be said in words."""
@@ -26,6 +27,11 @@ class Ticket:
         self._kind = "arrival"
         self._unknown = False
         self.since: float | None = None
+
+    def in_time(self, now: float) -> bool:
+        """Whether handshakes from this address come slowly enough."""
+        paces = self._crowd.paces
+        return paces is None or paces.of(self._place).take(now) == 0.0
 
     def become_wire(self, *, unknown: bool) -> str | None:
         """Count as a WebSocket from now on; or the reason why there is no room."""
@@ -84,6 +90,8 @@ class Crowd:
         self.unknown = 0
         self.requests = 0
         self.wires_from: dict[str, int] = {}
+        rate = config.upgrades_per_second
+        self.paces: Paces[str] | None = Paces(rate, burst_seconds=10) if rate else None
         self.on_empty: Callable[[], None] = _nothing
         self._sockets_from: dict[str, int] = {}
         self._gauge = metrics.sockets

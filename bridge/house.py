@@ -38,6 +38,7 @@ from bridge.door import Caller, Door
 from bridge.feed import Feed
 from bridge.metrics import Metrics
 from bridge.nonces import Nonces
+from bridge.paces import Pacing
 from bridge.peer import Peer
 from bridge.positions import Place, Positions
 from bridge.presence import Presence
@@ -107,6 +108,7 @@ class House:
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
         self.chores = Chores()
+        self.pacing = Pacing(self.settings, config.messages_per_second)
         self.company = Company(self, storing, reading)
         self.feeds: dict[str, Feed] = {}
         self._copies: dict[str, list[str]] = {}
@@ -229,7 +231,7 @@ class House:
         config = self.config
         limits = Limits(
             max_message_bytes=config.max_message_bytes,
-            messages_per_second=config.messages_per_second,
+            messages_per_second=self.pacing.rate,
             hello_seconds=config.hello_seconds,
             hello_token_seconds=config.hello_token_seconds,
         )
@@ -296,6 +298,7 @@ class House:
 
     def enter(self, peer: Peer) -> None:
         self.roster.enter(peer)
+        peer.session.shared = self.pacing.of(peer.owner)
         self.metrics.connections.labels(peer.session.permission).inc()
 
     def replace(self, peer: Peer, reason: str) -> None:
@@ -336,12 +339,6 @@ class House:
         for peer in tuple(self.peers):
             peer.narrow(group, entity)
 
-    def _check_keys(self) -> None:
-        """Whose token was signed with a key that was retired must come back with another one."""
-        if self.keyring.changed():
-            for peer in tuple(self.peers):
-                peer.check_token()
-
     def _succeeded(self, place: Place, revision: int) -> None:
         """Another bridge has somebody in this place now."""
         for peer in self.roster.of(place.group, place.agent):
@@ -365,11 +362,15 @@ class House:
 
     async def _tick(self) -> None:
         now = self.clock()
-        self._check_keys()
+        keys_changed, pace_changed = self.keyring.changed(), self.pacing.changed()
         self.metrics.in_flight.set(ON_THEIR_WAY - self.publisher.free)
         for group, feed in self.feeds.items():
             self.metrics.tail_lag.labels(group).set(feed.lag)
         for peer in tuple(self.peers):
+            if keys_changed:
+                peer.check_token()
+            if pace_changed:
+                peer.session.tune(self.pacing.rate)
             peer.tick(now)
 
     async def _write_positions(self) -> None:

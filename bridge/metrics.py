@@ -28,6 +28,7 @@ CLOSE_CODES = (
 TURNED_AWAY = (
     *("bad_request", "bad_path", "bad_method", "bad_handshake", "head_too_large", "head_too_slow"),
     *("not_serving", "too_many", "too_many_from_address", "too_many_unauthenticated"),
+    "too_fast_from_address",
     *(
         "wrong_origin",
         "no_token",

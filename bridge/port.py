@@ -46,6 +46,7 @@ EXTRA = {
 NO_ROOM = {
     "too_many": (503, "The bridge is full; try again in a moment."),
     "too_many_from_address": (429, "There are too many connections from this address."),
+    "too_fast_from_address": (429, "Connections from this address come too fast; slow down."),
     "too_many_unauthenticated": (429, "Too many connections have not said who they are yet."),
 }
 
@@ -160,6 +161,8 @@ class Port:
         if not self._site.serving:
             state = "shutting down" if self._site.closing else "starting"
             raise TurnedAway(503, "not_serving", f"The bridge is {state}.", retry_after=RETRY_AFTER)
+        if not ticket.in_time(self.loop.time()):
+            raise _no_room("too_fast_from_address")
         claims = self._gate.admit(request.headers)
         no_room = ticket.become_wire(unknown=claims is None)
         if no_room is not None:

@@ -14,6 +14,12 @@ class TokenBucket:
         self._tokens = burst
         self._since: float | None = None
 
+    def tune(self, rate: float, burst: float) -> None:
+        """Refill at another rate, up to another burst, from the next take on."""
+        self._rate = rate
+        self._burst = burst
+        self._tokens = min(self._tokens, burst)
+
     def take(self, now: float, cost: float = 1.0) -> float:
         """Take `cost` tokens at `now` (seconds). 0.0 if they were there, else the seconds to wait."""
         if self._since is not None and now > self._since:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, TypeVar
@@ -105,6 +105,7 @@ def _unchanged(claims: Claims) -> Claims:
 class Session:
     """One connection's side of the protocol. Times are seconds since 1970.
 
+    `shared` is what all connections of its agent may send together.
     `token` is what its token says, `claims` what of that is in force: `narrow` makes one of the other.
     Every method takes what happened and returns what is to be done, in order.
     """
@@ -118,6 +119,7 @@ class Session:
     permission: Permission = "active"
     subscription: Subscription = field(default_factory=Subscription)
     preference: Preference | None = None
+    shared: TokenBucket | None = None
     _rate: TokenBucket = field(init=False)
     _patience: TokenBucket = field(init=False)
     _warned: bool = False
@@ -190,6 +192,11 @@ class Session:
         self._warned = False
         return [Say(success(in_reply_to, expires_at=_moment(claims.exp)))]
 
+    def tune(self, messages_per_second: float) -> None:
+        """Let it send at another rate from the next message on."""
+        self.limits = replace(self.limits, messages_per_second=messages_per_second)
+        self._rate.tune(messages_per_second, messages_per_second * self.limits.burst_seconds)
+
     def rights_changed(self) -> None:
         """From the next message on, what is in force now counts."""
         self.claims = None if self.token is None else self.narrow(self.token)
@@ -232,7 +239,7 @@ class Session:
                 return [] if nothing else [Acknowledge(said.cursor, tuple(said.message_ids))]
             case "hello":
                 raise BadMessage("This connection has said hello already.", field="type")
-        wait = self._rate.take(now)
+        wait = self._rate.take(now) or (self.shared.take(now) if self.shared is not None else 0.0)
         if wait:
             raise RateLimited(
                 f"At most {self.limits.messages_per_second:g} messages a second; try again in {wait:.2f} s.",

@@ -171,6 +171,20 @@ class Looping(Section):
     window: float = Field(default=600.0, ge=1, le=86_400, description="Seconds over which that is counted.")
 
 
+class Limiting(Section):
+    """How much may be sent. What is over it is refused with `rate_limited` and a time to wait."""
+
+    messages_per_second: int = Field(
+        default=200, ge=1, le=1_000_000, description="Messages that one connection may send a second."
+    )
+    agent_messages_per_second: int = Field(
+        default=300,
+        ge=1,
+        le=1_000_000,
+        description="Messages that one agent may send a second over all its connections to a bridge.",
+    )
+
+
 class Settings(Section):
     """Every setting, by section: ``cleanup.warn_after`` is ``settings.cleanup.warn_after``."""
 
@@ -186,6 +200,7 @@ class Settings(Section):
     coalesce: Coalesce = Coalesce()
     warmup: Warmup = Warmup()
     trust: Trusting = Trusting()
+    limits: Limiting = Limiting()
 
     def changed(self, name: str, value: Any) -> Settings:
         """With one setting at another value; None puts its default back.
