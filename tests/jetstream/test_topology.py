@@ -22,6 +22,7 @@ NAMES = {
     "BC_DEAD",
     "BC_EVENTS_main",
     "KV_BC_agents",
+    "KV_BC_native",
     "KV_BC_config",
     "KV_BC_nonces",
     "KV_BC_presence",
