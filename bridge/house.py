@@ -27,6 +27,8 @@ from backchannel.protocol.subject import order_subject
 from backchannel.service.audit.standing import ask, faults_of
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
+from backchannel.service.waits import BUCKET as WAITS
+from backchannel.service.waits import WaitGraph
 from bridge.arrival import Arrival
 from bridge.breakers import Breakers
 from bridge.chores import Chores, until_done
@@ -50,6 +52,7 @@ from bridge.seals import Seals
 from bridge.slots import Slots
 from bridge.successor import Successors
 from bridge.upgrade import Gate, TurnedAway
+from bridge.waiting import Waiting
 from bridge.wire import Wire
 
 log = structlog.get_logger("bridge.house")
@@ -101,6 +104,7 @@ class House:
             self.publisher, reading, self.directory, Quarantine(self.publisher, self.directory), self.settings
         )
         self.question = Question(reading)
+        self.waiting = Waiting(WaitGraph(Bucket(storing, WAITS)))
         self.successors = Successors(reading, self._succeeded)
         self.nonces = Nonces(Bucket(storing, "BC_nonces"))
         self._settings = LiveSettings(reading)

@@ -131,7 +131,10 @@ class Voice:
         claims = self._peer.session.claims
         assert claims is not None
         try:
-            found = await self._house.question.ask(claims, wanted.query)
+            if wanted.query.query == "wait_for":
+                found = await self._house.waiting.wait(claims, self._caller().feed, wanted.query.params)
+            else:
+                found = await self._house.question.ask(claims, wanted.query)
         except BackchannelError as error:
             self._peer.refuse(error, wanted.in_reply_to)
         else:

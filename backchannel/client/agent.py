@@ -18,11 +18,11 @@ from backchannel.client.inbox import Inbox
 from backchannel.client.mailbox import Bounds
 from backchannel.client.mailroom import Mailroom
 from backchannel.client.notice import Gap, Incoming
-from backchannel.client.recall import Recall
 from backchannel.client.seal import Seal
 from backchannel.client.sealing import SealingKey
 from backchannel.client.sidebar import OpenedSidebar, Sidebar
 from backchannel.client.voice import Receipt
+from backchannel.client.waiting import Patient
 from backchannel.client.websocket import dial
 from backchannel.errors import Unavailable
 from backchannel.protocol.frame import Hello, Intake
@@ -35,7 +35,7 @@ PAGE = 100
 CLOSE_WITHIN = 5.0
 
 
-class Agent(Recall):
+class Agent(Patient):
     """An agent on the platform. Made by `connect`.
 
     It reconnects by itself and resumes where it was. Every method may be called at any time, also in the body

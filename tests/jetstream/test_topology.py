@@ -30,6 +30,7 @@ NAMES = {
     "KV_BC_seats",
     "KV_BC_sessions",
     "KV_BC_sidebars",
+    "KV_BC_waits",
 }
 SECOND = 1_000_000_000
 
