@@ -24,6 +24,7 @@ NAMES = {
     "KV_BC_agents",
     "KV_BC_native",
     "KV_BC_config",
+    "KV_BC_native",
     "KV_BC_nonces",
     "KV_BC_presence",
     "KV_BC_rights",
