@@ -24,7 +24,6 @@ NAMES = {
     "KV_BC_agents",
     "KV_BC_native",
     "KV_BC_config",
-    "KV_BC_native",
     "KV_BC_nonces",
     "KV_BC_presence",
     "KV_BC_rights",
