@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from backchannel.client import Agent, ApprovalRequest, ToolDecision, ToolResult
+from backchannel.client import Agent, ApprovalRequest
 from backchannel.client.worker import Call, Worker
 from backchannel.errors import BackchannelError, Forbidden
 
@@ -48,16 +48,13 @@ def tools(worker: Worker, sandbox: Path) -> None:
         return {"written": len(content), "backup": backup.name if backup.exists() else None}
 
 
-async def ask(me: Agent, tool: str, params: dict[str, Any]) -> ToolResult | ToolDecision:
-    """Ask for a tool; what came of it, or the denial."""
-    request = await me.request({"type": "tool_request", "tool": tool, "params": params})
-    print(f"coder     asks for {tool} {params}: {(request.model_extra or {}).get('decision')}")
-    while True:
-        match await me.next(timeout=60):
-            case ToolResult(request_id=found) as told if found == request.in_reply_to:
-                return told
-            case ToolDecision(request_id=found, decision="denied") as told if found == request.in_reply_to:
-                return told
+async def ask(me: Agent, tool: str, params: dict[str, Any]) -> Any:
+    """Ask for a tool; its result, or why there is none."""
+    print(f"coder     asks for {tool} {params}")
+    outcome = await me.request_tool(tool, params, reasoning="The report is due.")
+    if outcome.result is None:
+        return outcome.decision.reason if outcome.decision else "nobody answered"
+    return outcome.result.result if outcome.success else outcome.result.error
 
 
 async def answer(hugo: Agent) -> None:
@@ -66,8 +63,7 @@ async def answer(hugo: Agent) -> None:
         if isinstance(message, ApprovalRequest):
             conditions = ["backup_first", {"path_prefix": "reports"}]
             print(f"hugo      approves {message.tool} under conditions: {conditions}")
-            approval = {"request_id": message.request_id, "approved": True, "reason": "Reports are fine."}
-            await hugo.request({"type": "approval_response", **approval, "conditions": conditions})
+            await hugo.approve(message.request_id, "Reports are fine.", conditions)
 
 
 async def main(data: str | None, sandbox: Path) -> None:
@@ -79,21 +75,14 @@ async def main(data: str | None, sandbox: Path) -> None:
     ):
         at_work = [asyncio.create_task(work) for work in (worker.run(), answer(hugo))]
         page = await ask(coder, "web_fetch", {"url": "https://example.org/status"})
-        print(f"coder     has read: {told(page)}")
-        report = {"path": "reports/status.md", "content": str(told(page))}
-        print(f"coder     got: {told(await ask(coder, 'file_write', report))}")
+        print(f"coder     has read: {page}")
+        report = {"path": "reports/status.md", "content": str(page)}
+        print(f"coder     got: {await ask(coder, 'file_write', report)}")
         outside = await ask(coder, "file_write", {"path": "notes.md", "content": "x"})
-        print(f"coder     asked for a file elsewhere: {told(outside)}")
+        print(f"coder     asked for a file elsewhere: {outside}")
         for one in at_work:
             one.cancel()
         await asyncio.gather(*at_work, return_exceptions=True)
-
-
-def told(outcome: ToolResult | ToolDecision) -> Any:
-    """The result, or why there is none."""
-    if isinstance(outcome, ToolDecision):
-        return outcome.reason
-    return outcome.result if outcome.success else outcome.error
 
 
 if __name__ == "__main__":

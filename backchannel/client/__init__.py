@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backchannel.client.agent import Agent
 from backchannel.client.ask import ask_once
+from backchannel.client.asking import ToolOutcome
 from backchannel.client.compose import compose
 from backchannel.client.connecting import Connecting
 from backchannel.client.continuity import Continuity
@@ -75,6 +76,7 @@ __all__ = [
     "SidebarTestResult",
     "SidebarWaitingUpdate",
     "ToolDecision",
+    "ToolOutcome",
     "ToolResult",
     "Unknown",
     "ask_once",

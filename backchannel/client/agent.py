@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import partial
 from typing import Any, Literal
 
+from backchannel.client.asking import Asking
 from backchannel.client.compose import compose
 from backchannel.client.connecting import Connecting
 from backchannel.client.connection import Connection
@@ -22,7 +23,6 @@ from backchannel.client.seal import Seal
 from backchannel.client.sealing import SealingKey
 from backchannel.client.sidebar import OpenedSidebar, Sidebar
 from backchannel.client.voice import Receipt
-from backchannel.client.waiting import Patient
 from backchannel.client.websocket import dial
 from backchannel.errors import Unavailable
 from backchannel.protocol.frame import Hello, Intake
@@ -35,7 +35,7 @@ PAGE = 100
 CLOSE_WITHIN = 5.0
 
 
-class Agent(Patient):
+class Agent(Asking):
     """An agent on the platform. Made by `connect`.
 
     It reconnects by itself and resumes where it was. Every method may be called at any time, also in the body

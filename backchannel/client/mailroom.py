@@ -26,7 +26,7 @@ Event = dict[str, Any]
 
 
 class Mailroom:
-    """Sorts events into the inbox and the mailboxes of claimed sidebars; each is bounded.
+    """Sorts events into the inbox and the mailboxes of claimed sidebars and tool requests; each is bounded.
 
     A full mailbox stops the reading, unless somebody waits for an answer that lies behind it on the line,
     or patience ends: then events are left out, the log still has them, and they come again when the user
@@ -117,7 +117,8 @@ class Mailroom:
             self._changed(box)
 
     def claim(self, sidebar_id: str) -> Mailbox:
-        """Events of this sidebar no longer go to the inbox; those that wait there move over.
+        """Events of this sidebar, or what is told of this tool request, no longer go to the inbox; those that
+        wait there move over.
 
         Raises:
             QueueFull: too many sidebars are claimed at once.
@@ -125,7 +126,7 @@ class Mailroom:
         box, count = self._claims.get(sidebar_id, (None, 0))
         if box is None:
             if len(self._claims) >= CLAIMS:
-                raise QueueFull(f"{CLAIMS} sidebars are being read at once; leave the block of one first.")
+                raise QueueFull(f"{CLAIMS} sidebars and tool requests are being waited for; leave one first.")
             box = Mailbox(self._bounds, self._changed)
             box.left_out = self.inbox.left_out
             self._claims[sidebar_id] = (box, 1)
@@ -207,7 +208,7 @@ class Mailroom:
 
 
 def _contexts(event: Event) -> tuple[str, ...]:
-    """The contexts an event of a sidebar may lie in, the likeliest first; none for what lies in an inbox."""
+    """What an event may be claimed by, the likeliest first: its contexts, or the tool request it is about."""
     match event:
         case {"type": "sidebar_merge", "sidebar_id": str() as child, "parent_id": str() as parent}:
             return parent, child
@@ -219,6 +220,8 @@ def _contexts(event: Event) -> tuple[str, ...]:
             return (parent,)
         case {"type": "memory_update", "context_id": str() as context}:
             return (context,)
+        case {"type": "tool_decision" | "tool_result", "request_id": str() as request}:
+            return (request,)
         case {"type": str() as kind, "sidebar_id": str() as sidebar} if kind.startswith("sidebar_"):
             return (sidebar,)
     return ()
