@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backchannel.delivery.admission import admit, context_of, require_offered
+from backchannel.delivery.admission import admit, context_of
 from backchannel.delivery.calls import Called, called, text_of
 from backchannel.delivery.loops import Finding
 from backchannel.domain.settings import Settings
@@ -81,7 +81,6 @@ class Door:
         Raises:
             Refused: it may not be stored; nothing was.
         """
-        require_offered(message)
         found = self._looked_at(caller, message)
         whom = self._plainly(caller, message)
         if whom is None or found.reason is not None:
@@ -91,7 +90,7 @@ class Door:
             return self._offer_state(caller, entries[0], state, answer)
         if len(entries) > 1:
             return self._commit(entries, answer)
-        self._publisher.post(entries[0], answer)
+        self._publisher.post(entries[0], answer, before=(caller.feed.stream, caller.feed.position))
         return None
 
     async def store(self, caller: Caller, content: dict[str, Any], message: AnyMessage) -> Stored:
@@ -101,7 +100,6 @@ class Door:
             Refused: it may not be stored.
             Unavailable: it was not stored.
         """
-        require_offered(message)
         found = self._looked_at(caller, message)
         whom = self._plainly(caller, message)
         if whom is None:

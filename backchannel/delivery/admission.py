@@ -10,21 +10,14 @@ from backchannel.errors import (
     Forbidden,
     IllegalTransition,
     NotFound,
-    Unavailable,
     UnknownAgent,
 )
-from backchannel.protocol.attention import Handled
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
-from backchannel.protocol.message import Way
 from backchannel.protocol.sealed import FORMAT, envelope_in
-from backchannel.protocol.sidebar import SidebarMessage, SidebarMessageBody
-from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, ToolResult, TrustUpdate
-
-OFFERED = (SidebarMessageBody, Handled, ToolRequest, ToolResult, ApprovalResponse, TrustUpdate)
-"""Commands that a handler answers."""
+from backchannel.protocol.sidebar import SidebarMessage
 
 
 def admit(
@@ -56,12 +49,6 @@ def admit(
         return NOBODY
     members = None if context_id in (None, MAIN) else membership.members(str(context_id))
     return resolve(names, agent, knows, skilled, members)
-
-
-def require_offered(message: AnyMessage) -> None:
-    """Raises Unavailable for what nothing here answers yet."""
-    if message.way is Way.STATEFUL and not isinstance(message, OFFERED):
-        raise Unavailable(f"This platform does not offer {message.type!r} yet.", field="type")
 
 
 def context_of(message: AnyMessage) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic_core
@@ -24,6 +24,8 @@ PAUSE = 0.05
 IN_FLIGHT_WAIT = 2.0
 """Seconds in which it must be clear who else is writing behind a fence."""
 
+NOWHERE: Mapping[str, int] = {}
+
 
 class Batches:
     """Atomic batches over one connection, a bounded number at a time."""
@@ -33,8 +35,11 @@ class Batches:
         self._deadline = deadline
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def commit(self, entries: Sequence[Entry]) -> Stored:
+    async def commit(self, entries: Sequence[Entry], reached: Mapping[str, int] = NOWHERE) -> Stored:
         """Store all or none; the place of the last one.
+
+        Args:
+            reached: positions that streams had reached by now; what lies there or earlier was there before.
 
         Raises:
             Conflict: an expectation in the headers does not hold.
@@ -44,9 +49,9 @@ class Batches:
         if len(entries) > MOST:
             raise TooLarge(f"{len(entries)} messages cannot be stored as one; {MOST} at most can.")
         async with self._room:
-            return await self._until_known(entries)
+            return await self._until_known(entries, reached)
 
-    async def _until_known(self, entries: Sequence[Entry]) -> Stored:
+    async def _until_known(self, entries: Sequence[Entry], reached: Mapping[str, int]) -> Stored:
         clock = asyncio.get_running_loop().time
         end, retried = clock() + self._deadline, False
         patience = clock() + IN_FLIGHT_WAIT
@@ -56,9 +61,9 @@ class Batches:
                 case Stored():
                     return outcome
                 case int() if outcome == APPLIED:
-                    return await self._found(entries, not retried) or Stored(0, not retried, "")
+                    return await self._found(entries, reached, not retried) or Stored(0, not retried, "")
                 case int() if outcome == STALE or (outcome == IN_FLIGHT and clock() > patience):
-                    if (stored := await self._found(entries, not retried)) is not None:
+                    if (stored := await self._found(entries, reached, not retried)) is not None:
                         return stored
                     raise Conflict("Somebody else wrote there first: read again, then decide again.")
                 case BackchannelError() if not isinstance(outcome, Unavailable):
@@ -68,14 +73,17 @@ class Batches:
             retried = True
             await asyncio.sleep(PAUSE)
 
-    async def _found(self, entries: Sequence[Entry], duplicate: bool) -> Stored | None:
+    async def _found(
+        self, entries: Sequence[Entry], reached: Mapping[str, int], duplicate: bool
+    ) -> Stored | None:
         """Where the last entry lies, if it is stored already; else any other that is."""
         for entry in reversed(entries):
             if entry.message_id is None:
                 continue
             place = await find_id(self._connection, entry.subject, entry.message_id)
             if place is not None:
-                return Stored(place[1], duplicate, place[0])
+                stream, sequence = place
+                return Stored(sequence, duplicate or sequence <= reached.get(stream, 0), stream)
         return None
 
 

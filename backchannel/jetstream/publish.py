@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -35,9 +35,13 @@ Done = Callable[[Stored | BackchannelError], None]
 class _Pending:
     """One publish under way."""
 
-    __slots__ = ("done", "due", "end", "entry", "patience", "tries")
+    __slots__ = ("before", "done", "due", "end", "entry", "patience", "reached", "tries")
 
-    def __init__(self, entry: Entry, done: Done, end: float, patience: float) -> None:
+    def __init__(
+        self, entry: Entry, done: Done, end: float, patience: float, reached: Mapping[str, int]
+    ) -> None:
+        self.reached = reached
+        self.before: tuple[str, int] | None = None
         self.entry = entry
         self.done = done
         self.end = end
@@ -67,6 +71,7 @@ class Publisher:
         self._patience = patience
         self._pending: dict[int, _Pending] = {}
         self._bytes = 0
+        self._reached: Mapping[str, int] = {}
         self._numbers = count(1)
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
@@ -82,8 +87,12 @@ class Publisher:
         """How many more may be posted now."""
         return self._limit - len(self._pending) if self._bytes < MOST_BYTES else 0
 
-    def post(self, entry: Entry, done: Done) -> None:
+    def post(self, entry: Entry, done: Done, *, before: tuple[str, int] | None = None) -> None:
         """Publish, and call `done` once with where it lies or why it does not.
+
+        Args:
+            before: a stream and a position that it had reached by now. What turns out to lie there or
+                earlier had been stored before, even if an answer was lost and it was published twice here.
 
         Raises:
             QueueFull: as many are under way as may be; wait until `free` is not 0.
@@ -94,7 +103,8 @@ class Publisher:
                 "Too many messages are on their way to the log; try again in a moment.", retry_after=0.1
             )
         number = next(self._numbers)
-        pending = _Pending(entry, done, self._loop.time() + self._deadline, self._patience)
+        pending = _Pending(entry, done, self._loop.time() + self._deadline, self._patience, self._reached)
+        pending.before = before
         if self._connection.up:
             self._publish(number, pending)
         self._pending[number] = pending
@@ -137,7 +147,7 @@ class Publisher:
         carrying = fenced(entries, fences)
         if len(carrying) == 1:
             return await self.store(carrying[0])
-        return await self._batches.commit(carrying)
+        return await self._batches.commit(carrying, self._reached)
 
     async def close(self) -> None:
         """Stop; what is not confirmed yet is told so."""
@@ -181,8 +191,10 @@ class Publisher:
         if (error := answer.get("error")) is not None:
             self._refused(number, pending, error)
             return
-        duplicate = answer.get("duplicate", False) and pending.tries == 1
-        self._finish(number, Stored(answer["seq"], duplicate, answer["stream"]))
+        stored = _stored(pending, answer["seq"], answer["stream"], answer.get("duplicate", False))
+        if stored.sequence > self._reached.get(stored.stream, 0):
+            self._reached = {**self._reached, stored.stream: stored.sequence}
+        self._finish(number, stored)
 
     def _refused(self, number: int, pending: _Pending, error: dict[str, Any]) -> None:
         if number_of(error) in (*AGAIN, IN_FLIGHT) or error.get("code") == 503:
@@ -202,7 +214,7 @@ class Publisher:
         try:
             place = await find_id(self._connection, entry.subject, entry.message_id or "")
             if place is not None:
-                outcome = Stored(place[1], pending.tries == 1, place[0])
+                outcome = _stored(pending, place[1], place[0], True)
         except BackchannelError as error:
             outcome = error
         if number in self._pending:
@@ -248,3 +260,11 @@ class Publisher:
                     await self._room.wait()
             except TimeoutError:
                 raise Unavailable("The log takes nothing now; try again.", retry_after=1.0) from None
+
+
+def _stored(pending: _Pending, sequence: int, stream: str, repeated: bool) -> Stored:
+    """What was there is an earlier message, or our own first try, the answer to which was lost."""
+    earlier = pending.tries == 1 or sequence <= pending.reached.get(stream, 0)
+    if not earlier and pending.before is not None:
+        earlier = stream == pending.before[0] and sequence <= pending.before[1]
+    return Stored(sequence, repeated and earlier, stream)

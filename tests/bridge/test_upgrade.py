@@ -78,9 +78,12 @@ async def test_a_client_need_not_offer_it(bridge: Running, offer: tuple[str, ...
     assert "sec-websocket-protocol" not in answer
 
 
-async def test_no_compression_is_agreed_to(bridge: Running) -> None:
+async def test_compression_is_agreed_to_where_it_is_offered_and_without_memory(bridge: Running) -> None:
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
-    assert "sec-websocket-extensions" not in await admitted(bridge, f"X-Memory-Auth: {bridge.token()}", offer)
+    token = f"X-Memory-Auth: {bridge.token()}"
+    agreed = (await admitted(bridge, token, offer))["sec-websocket-extensions"]
+    assert "server_no_context_takeover" in agreed and "client_no_context_takeover" in agreed
+    assert "sec-websocket-extensions" not in await admitted(bridge, token)
 
 
 async def test_the_same_token_twice_is_one_token(bridge: Running) -> None:

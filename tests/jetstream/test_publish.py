@@ -109,6 +109,32 @@ async def test_a_frozen_server_delays_and_loses_nothing(nats_server: Server, log
     assert await ids(log) == [f"alice:{number}" for number in range(100)]
 
 
+async def test_a_repetition_is_a_duplicate_and_a_first_message_is_none_however_often_it_goes_out(
+    nats_server: Server, log: Connection
+) -> None:
+    publisher, outcomes = Publisher(log, patience=0.1, deadline=PATIENCE), Outcomes()
+    first = await publisher.store(said(1))
+    with frozen(nats_server):
+        outcomes.post(publisher, 1, said(1))
+        outcomes.post(publisher, 2, said(2))
+        await asyncio.sleep(0.5)  # time enough for several repetitions
+    await eventually(lambda: len(outcomes.told) == 2)
+    assert outcomes.told[1] == Stored(first.sequence, True, STREAM)
+    assert outcomes.told[2] == Stored(first.sequence + 1, False, STREAM)
+
+
+async def test_what_another_process_stored_before_is_a_duplicate_though_it_goes_out_twice(
+    nats_server: Server, log: Connection
+) -> None:
+    first = await Publisher(log).store(said(1))
+    publisher, told = Publisher(log, patience=0.1, deadline=PATIENCE), list[object]()
+    with frozen(nats_server):
+        publisher.post(said(1), told.append, before=(STREAM, first.sequence))
+        await asyncio.sleep(0.5)
+    await eventually(lambda: bool(told))
+    assert told == [Stored(first.sequence, True, STREAM)]
+
+
 async def test_what_is_not_confirmed_in_time_is_told(nats_server: Server, log: Connection) -> None:
     publisher = Publisher(log, deadline=0.3)
     nats_server.kill()

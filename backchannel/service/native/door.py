@@ -12,7 +12,6 @@ from typing import Any
 import pydantic_core
 import structlog
 
-from backchannel.delivery.admission import require_offered
 from backchannel.delivery.native import agent_of, answer_to
 from backchannel.delivery.pace import TokenBucket
 from backchannel.delivery.permit import check
@@ -118,7 +117,6 @@ class Door:
                 f"This message travels in the lane {message.lane.value}; publish it there.", field="priority"
             )
         check(message, claims, "active")
-        require_offered(message)
         named = (request.headers or {}).get("Nats-Msg-Id")
         if named not in (None, f"{found.agent}:{message.message_id}"):
             raise BadMessage(

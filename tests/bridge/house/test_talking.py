@@ -156,13 +156,6 @@ async def test_a_command_is_stored_for_whoever_decides_it(platform: Platform) ->
     assert json.loads(record.payload)["sender_agent_id"] == "ada"
 
 
-async def test_what_nobody_here_answers_is_said_to_be_so(platform: Platform) -> None:
-    ada = await platform.agent("ada")
-    refused = await ada.ask("tool_request", tool="shell", params={})
-    assert refused["code"] == "unavailable"
-    assert "tool_request" in refused["message"]
-
-
 async def test_what_is_stored_is_canonical_and_keeps_unknown_fields(platform: Platform) -> None:
     ada, bob = await platform.agent("ada"), await platform.agent("bob")
     said = content(
