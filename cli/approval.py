@@ -11,7 +11,8 @@ import jwt
 
 from backchannel.client import Agent, compose
 from backchannel.errors import Forbidden, NotFound
-from backchannel.protocol.supervision import ApprovalResponse
+from backchannel.protocol.message import Message
+from backchannel.protocol.supervision import AllowanceRevoke, ApprovalResponse
 from cli.command import command
 from cli.door import Where, door, read_token, where_options
 from cli.group import Group
@@ -149,24 +150,39 @@ def deny(
     )
 
 
+@approvals.command()
+@where_options
+@click.argument("allowance_id")
+@click.option("--reason", required=True, help="Why; the trail keeps it.")
+@click.pass_obj
+def revoke(terminal: Terminal, where: Where, allowance_id: str, reason: str) -> None:
+    """Take back ALLOWANCE_ID: calls like that are asked for again."""
+    told = asyncio.run(_given(where, AllowanceRevoke, allowance_id=allowance_id, reason=reason))
+    if terminal.json:
+        terminal.put(told)
+        return
+    terminal.say(f"{clean(str(told.get('agent')))} has to ask for {clean(str(told.get('tool')))} again.")
+
+
 def _answer(terminal: Terminal, where: Where, request_id: str, **fields: Any) -> None:
-    told = asyncio.run(_given(where, request_id=request_id, **fields))
+    told = asyncio.run(_given(where, ApprovalResponse, request_id=request_id, **fields))
     if terminal.json:
         terminal.put(told)
         return
     terminal.say(f"{request_id} is {told.get('decision')}.")
 
 
-async def _given(where: Where, **fields: Any) -> dict[str, Any]:
+async def _given(where: Where, kind: type[Message], **fields: Any) -> dict[str, Any]:
     """As whoever the token of --url is for; else as operator."""
     if not where.url:
-        return await command(where, ApprovalResponse, **fields)
+        return await command(where, kind, **fields)
     token = read_token(where)
     async with Agent.connect(
         _bearer(token), url=ws_of(where.url), token=token, purpose="backup", timeout=where.timeout
     ) as me:
-        result = await me.request(compose(ApprovalResponse, **fields))
-    return {"request_id": fields["request_id"], **(result.model_extra or {})}
+        result = await me.request(compose(kind, **fields))
+    known = {"request_id": fields["request_id"]} if "request_id" in fields else {}
+    return known | (result.model_extra or {})
 
 
 async def _listed(where: Where, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from backchannel.errors import Conflict, Forbidden, NotFound
 from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import OPERATOR, Identifier
-from backchannel.protocol.supervision import ApprovalResponse, ToolRequest, ToolResult
+from backchannel.protocol.supervision import AllowanceRevoke, ApprovalResponse, ToolRequest, ToolResult
 from backchannel.service.context import Context, Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.due import Due
@@ -71,7 +71,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
         _signer(ctx),
         chain,
         Habit.read(await ctx.marked(habit.place_of(claims.sub)), claims.sub),
-        await _allowances(ctx),
+        await _allowances(command.tool, ctx),
         len(waiting),
         Flock.read(await ctx.marked(_flock(command, ctx))),
     )
@@ -94,6 +94,17 @@ async def answer_at_once(wanted: Wanted, ctx: Context) -> Decision:
     if (leave := wanted.fields.get("leave")) is not None:
         by, kind = await _on_leave(str(leave), said.request_id, ctx), "human"
     return await _answered(said, by, kind, ctx)
+
+
+@service.on(AllowanceRevoke)
+async def revoke(command: AllowanceRevoke, ctx: Context) -> Decision:
+    """Whoever allowed it, another human of that agent, or the operator takes it back."""
+    known = None
+    if _is_id(command.allowance_id):
+        found = await ctx.marked(allowance.place_of(command.allowance_id))
+        known = Allowance.read(found) if found is not None else None
+    humans = await ctx.house.humans(ctx.asked.group, known.agent) if known is not None else frozenset()
+    return allowance.revoked(known, command, ctx.asked.agent, ctx.kind, humans, ctx.asked.group)
 
 
 @service.on(ToolResult)
@@ -273,9 +284,12 @@ def _again(known: Request, command: ToolRequest, ctx: Context) -> Decision:
     raise Conflict("Another request has this message_id; choose a new one.", field="message_id")
 
 
-async def _allowances(ctx: Context) -> Sequence[Allowance]:
-    found = await ctx.house.marks(ctx.asked.group, allowance.FAMILY)
-    return [Allowance.read(content) for content in found]
+async def _allowances(tool: str, ctx: Context) -> Sequence[Allowance]:
+    """Those for this agent and tool, as the leader of the log has them: one taken back is gone at once."""
+    listed = [Allowance.read(one) for one in await ctx.house.marks(ctx.asked.group, allowance.FAMILY)]
+    fits = [one for one in listed if (one.agent, one.tool) == (ctx.asked.agent, tool)]
+    found = [await ctx.marked(allowance.place_of(one.allowance_id)) for one in fits]
+    return [Allowance.read(one) for one in found if one is not None]
 
 
 async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, Mark | None]:

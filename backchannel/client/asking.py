@@ -15,7 +15,13 @@ from backchannel.client.waiting import Patient
 from backchannel.errors import Unavailable
 from backchannel.protocol.message import Message
 from backchannel.protocol.result import Result
-from backchannel.protocol.supervision import ApprovalResponse, ToolDecision, ToolRequest, ToolResult
+from backchannel.protocol.supervision import (
+    AllowanceRevoke,
+    ApprovalResponse,
+    ToolDecision,
+    ToolRequest,
+    ToolResult,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,10 @@ class Asking(Patient):
             "together": together or None,
         }
         return await self._answer(request_id, False, reason, fields)
+
+    async def revoke_allowance(self, allowance_id: str, reason: str) -> Result:
+        """Take back what was allowed for a while with `approve`. Raises Forbidden, NotFound."""
+        return await self.request(compose(AllowanceRevoke, allowance_id=allowance_id, reason=reason))
 
     async def _answer(
         self, request_id: str, approved: bool, reason: str, fields: Mapping[str, Any]

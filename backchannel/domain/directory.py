@@ -16,7 +16,10 @@ BLANK: Mapping[str, Any] = {
     "first_seen": None,
 }
 
-PLATFORMS_OWN = {"agent_id", "entity_type", "human_supervisor", "registered_at", "first_seen", "noted_at"}
+PLATFORMS_OWN = {
+    *("agent_id", "entity_type", "human_supervisor", "human_partner"),
+    *("registered_at", "first_seen", "noted_at"),
+}
 """What an agent cannot say of itself."""
 
 
@@ -26,6 +29,7 @@ def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> di
         "agent_id": claims.sub,
         "entity_type": claims.entity_type,
         "human_supervisor": claims.human_supervisor,
+        "human_partner": claims.human_partner,
     }
     return {**BLANK, **former, **proven, "registered_at": former.get("registered_at") or now}
 

@@ -35,6 +35,7 @@ AnyMessage = (
     | supervision.ApprovalResponse
     | supervision.ToolDecision
     | supervision.ApprovalRequest
+    | supervision.AllowanceRevoke
     | supervision.TrustUpdate
     | supervision.TrustNotice
     | attention.Handled

@@ -56,6 +56,17 @@ class ApprovalResponse(Message):
     example: ClassVar[dict[str, Any]] = {"request_id": "…", "approved": True, "reason": "A safe place."}
 
 
+class AllowanceRevoke(Message):
+    """A human takes back what was allowed for a while: the next call like that is asked for again."""
+
+    way: ClassVar[Way] = Way.STATEFUL
+    type: Literal["allowance_revoke"] = "allowance_revoke"
+    allowance_id: ShortText
+    reason: ShortText
+
+    example: ClassVar[dict[str, Any]] = {"allowance_id": "…", "reason": "The reports are done."}
+
+
 class TrustUpdate(Message):
     """A human says how much freedom an agent has with a class of tools: never more than its token says."""
 

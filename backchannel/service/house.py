@@ -144,6 +144,13 @@ class House:
             if from_json(value.payload).get("human_supervisor") == supervisor
         )
 
+    async def humans(self, group: str, agent: str) -> frozenset[str]:
+        """Who looks after an agent, by the token with which it last came."""
+        known = await self.agents.get(f"{group}.{agent}")
+        entry = from_json(known.payload) if known is not None and known.payload else {}
+        named = (entry.get("human_supervisor"), entry.get("human_partner"))
+        return frozenset(name for name in named if name)
+
     async def roster(self, group: str) -> list[dict[str, Any]]:
         """Every agent the directory knows, by name, with whether it is connected now and what it is in."""
         known, leases = await asyncio.gather(

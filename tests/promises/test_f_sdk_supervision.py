@@ -10,7 +10,7 @@ import pytest
 from backchannel.client import Agent, ApprovalRequest, ToolDecision
 from backchannel.client.connecting import Connecting
 from backchannel.client.worker import Call, Worker
-from backchannel.errors import Conflict
+from backchannel.errors import Conflict, Forbidden, NotFound
 from tests.promises.running import WAIT, Platform
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -89,3 +89,49 @@ async def test_f4_the_sdk_reports_a_tool_of_its_own_and_what_comes_late_is_in_th
             message = await bob.next(timeout=WAIT)
             assert isinstance(message, ToolDecision)
             told.append(message.decision)
+
+
+async def test_f3_an_allowance_is_taken_back_by_its_humans_and_the_next_call_is_asked_for(
+    platform: Platform,
+) -> None:
+    async with (
+        human(platform, "iris") as iris,
+        human(platform, "stranger") as stranger,
+        coder(platform, "cleo", "iris", human_partner="juno") as cleo,
+        human(platform, "juno") as juno,
+    ):
+
+        async def allowed() -> str:
+            """Ask, have calls like that allowed for a while, and see that they are; the allowance."""
+            asking = asyncio.create_task(cleo.request_tool("file_write", {"path": "/srv/a"}, own=True))
+            await iris.approve(await question(iris), "fine for an hour", allow={"seconds": 3600})
+            assert (await asking).approved
+            assert (await cleo.request_tool("file_write", {"path": "/srv/b"}, own=True)).approved
+            [rule] = (await iris.ask("approvals"))["allowances"]
+            return str(rule["allowance_id"])
+
+        async def asked_again(reason: str) -> None:
+            assert (await iris.ask("approvals"))["allowances"] == []
+            asking = asyncio.create_task(cleo.request_tool("file_write", {"path": "/srv/c"}))
+            await iris.deny(await question(iris), reason)
+            assert not (await asking).approved
+
+        first = await allowed()
+        with pytest.raises(NotFound):
+            await stranger.revoke_allowance(first, "not mine")
+        with pytest.raises(Forbidden):
+            await cleo.revoke_allowance(first, "an agent")
+        await iris.revoke_allowance(first, "done")
+        with pytest.raises(NotFound):
+            await iris.revoke_allowance(first, "twice")
+        await asked_again("by whoever gave it")
+        await juno.revoke_allowance(await allowed(), "too much")
+        await asked_again("by another human of the agent")
+        last = await allowed()
+        code, _, err = await platform.run("approvals", "revoke", last, "--reason", "over")
+        assert code == 0, err
+        await asked_again("by the operator")
+        assert (await platform.run("approvals", "revoke", last, "--reason", "over"))[0] == 3
+    shown = await platform.json("audit", "tail", "--entity", "cleo", "--category", "approval")
+    deeds = [one for one in shown if one["action"] == "allowance_revoked" and one["phase"] == "intent"]
+    assert [one["facts"]["revoked_by"] for one in deeds] == ["iris", "juno", "operator"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from backchannel.domain.decision import Mark
+from backchannel.domain.audit import Deed
+from backchannel.domain.decision import Decision, Mark
 from backchannel.domain.supervision.risk import Risk
-from backchannel.errors import BadMessage
+from backchannel.errors import BadMessage, Forbidden, NotFound
+from backchannel.protocol.identifier import OPERATOR
 from backchannel.protocol.message import rfc3339
+from backchannel.protocol.supervision import AllowanceRevoke
 
 FAMILY = "allowance"
 LONGEST = 86_400.0
@@ -65,6 +68,37 @@ def covering(
 ) -> Allowance | None:
     """The first that covers a call."""
     return next((one for one in allowances if one.covers(agent, tool, params, risk, now)), None)
+
+
+def revoked(
+    known: Allowance | None, said: AllowanceRevoke, by: str, kind: str, humans: Collection[str], group: str
+) -> Decision:
+    """It is taken back.
+
+    Args:
+        humans: who looks after the agent that it was made for.
+
+    Raises:
+        Forbidden: no agent takes back what a human said.
+        NotFound: there is none, not any more, or it is not theirs.
+    """
+    if kind not in ("human", OPERATOR):
+        raise Forbidden("Only a human takes back what a human allowed.", field="type")
+    if known is None or not (kind == OPERATOR or by == known.by or by in humans):
+        raise NotFound(
+            f"There is no allowance {said.allowance_id[:64]} in force for {by} to take back.",
+            field="allowance_id",
+        )
+    facts = asdict(known) | {"revoked_by": by, "reason": said.reason}
+    of = f"allowance:{known.allowance_id}"
+    return Decision(
+        result={"allowance_id": known.allowance_id, "agent": known.agent, "tool": known.tool},
+        marks=(Mark(place_of(known.allowance_id), {}, 1),),
+        deeds=(
+            Deed.intent(group, "approval", known.agent, "allowance_revoked", facts, of),
+            Deed.result(group, "approval", known.agent, "allowance_revoked", {"revoked_by": by}, of),
+        ),
+    )
 
 
 def place_of(allowance_id: str) -> str:
