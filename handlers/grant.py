@@ -12,6 +12,7 @@ from backchannel.domain.execution import (
     SERVICE,
     Execution,
     again_after,
+    called_off,
     calling,
     nobody_came,
     overdue,
@@ -25,7 +26,7 @@ from backchannel.domain.supervision.request import place_of as place_of_request
 from backchannel.domain.trust.decide import Asked, learning
 from backchannel.domain.trust.standing import Trust
 from backchannel.domain.trust.standing import place_of as place_of_trust
-from backchannel.errors import BadMessage, Forbidden
+from backchannel.errors import BadMessage
 from backchannel.protocol.identifier import require_identifier
 from backchannel.protocol.sealed import to_text
 from backchannel.service.context import Context, Inquiry
@@ -56,7 +57,10 @@ class Report(Params):
 
 @service.decides("redeem")
 async def redeem(wanted: Wanted, ctx: Context) -> Decision:
-    """A worker begins: only on a grant of ours, in force, unused, for exactly these parameters."""
+    """A worker begins: only on a grant of ours, in force, unused, for exactly these parameters.
+
+    If its agent must not do it any more, the refusal is for the worker, and the result for the agent.
+    """
     said = understood(Redemption, wanted.fields)
     worker = require_identifier(wanted.caller, "worker")
     if not 0 < said.seconds <= MOST_SECONDS:
@@ -65,7 +69,7 @@ async def redeem(wanted: Wanted, ctx: Context) -> Decision:
     require(grant, ctx.asked.group, grant.tool, said.params)
     known = await _known(grant.grant_id, ctx)
     if known is None and (why := await _forbidden(grant, ctx)) is not None:
-        raise Forbidden(f"The grant is not good any more: {why}.", field="grant")
+        return called_off(grant, why, wanted.message_id, ctx.now)
     return take(grant, known, worker, wanted.message_id, said.seconds, ctx.now)
 
 
@@ -88,13 +92,15 @@ async def not_reported(due: Due, ctx: Context) -> Decision:
 
 @service.due(CALL)
 async def call(due: Due, ctx: Context) -> Decision:
-    """Offer it to the workers, again and again, until one has begun or the grant has lapsed."""
+    """Offer it to the workers, again and again, until one has begun, or the grant is not good any more."""
     if await _known(due.key, ctx) is not None:
         return Decision()
     text, params, tries = str(due.about["grant"]), due.about["params"], int(due.about["tries"])
     grant = read_signed(text, ctx.house.grant_key.public_key())
     if grant.exp <= ctx.now.timestamp():
         return nobody_came(grant, due.message_id, ctx.now)
+    if (why := await _forbidden(grant, ctx)) is not None:
+        return called_off(grant, why, due.message_id, ctx.now)
     await ctx.call_workers(grant.tool, _call(grant, text, params))
     return Decision(timers=(calling(due.key, text, params, ctx.now + again_after(tries), tries + 1),))
 

@@ -25,7 +25,7 @@ KEPT = 86_400
 CALLED_AGAIN = 10.0
 """Seconds after which a call that nobody took is made again."""
 
-State = Literal["running", "done", "lost"]
+State = Literal["running", "done", "lost", "void"]
 
 
 class GrantUsed(Forbidden):
@@ -71,25 +71,16 @@ def take(
 
     Raises:
         GrantUsed: somebody has begun before.
+        Forbidden: it was called off before anybody began.
     """
+    if known is not None and known.state == "void":
+        raise Forbidden("The grant is not good any more; its agent was told why.", field="grant")
     if known is not None:
         if known.redemption == str(redemption):
             return Decision(repeated=True, result={"until": known.until})
         raise GrantUsed(f"The grant was used by {known.worker}; ask for the tool again.")
     end = now + timedelta(seconds=seconds)
-    kept = int(max(grant.exp - now.timestamp(), 0)) + KEPT
-    begun = Execution(
-        grant.grant_id,
-        grant.request_id,
-        grant.group,
-        grant.agent,
-        grant.tool,
-        worker,
-        str(redemption),
-        "running",
-        end.timestamp(),
-        kept,
-    )
+    begun = _execution(grant, worker, redemption, "running", end.timestamp(), now)
     facts: dict[str, Any] = {"grant_id": grant.grant_id, "tool": grant.tool, "worker": worker}
     facts |= {"digest": grant.digest, "conditions": [dict(one) for one in grant.conditions]}
     return Decision(
@@ -145,6 +136,22 @@ def again_after(tries: int) -> timedelta:
     return timedelta(seconds=min(2.0**tries, CALLED_AGAIN))
 
 
+def called_off(grant: Grant, why: str, message_id: UUID, now: datetime) -> Decision:
+    """What it rests on was taken from the agent before anybody began: nobody will, and the agent hears so."""
+    told = f"Nothing was done: {why}. The grant is not good any more; ask for the tool again when you may."
+    void = _execution(grant, PLATFORM, message_id, "void", 0.0, now)
+    facts: dict[str, Any] = {"grant_id": grant.grant_id, "tool": grant.tool, "digest": grant.digest}
+    facts |= {"outcome": "void", "success": False, "error": told}
+    event = _told(grant.agent, grant.request_id, {"success": False, "error": told}, None, message_id, now)
+    return Decision(
+        events=(event,),
+        result={"status": "denied", "code": Forbidden.code, "message": told, "field": "grant"},
+        marks=(void.mark(),),
+        timers=(Timer(SERVICE, CALL, grant.grant_id, None),),
+        deeds=(Deed.result(grant.group, "tool", grant.agent, "execute", facts, f"grant:{grant.grant_id}"),),
+    )
+
+
 def nobody_came(grant: Grant, message_id: UUID, now: datetime) -> Decision:
     """The grant has lapsed and no worker has begun."""
     told = f"No worker for {grant.tool} took the call before the grant lapsed; nothing was done."
@@ -152,6 +159,14 @@ def nobody_came(grant: Grant, message_id: UUID, now: datetime) -> Decision:
     event = _told(grant.agent, grant.request_id, {"success": False, "error": told}, None, message_id, now)
     deed = Deed.result(grant.group, "tool", grant.agent, "execute", facts, f"grant:{grant.grant_id}")
     return Decision(events=(event,), deeds=(deed,))
+
+
+def _execution(
+    grant: Grant, worker: str, redemption: UUID, state: State, until: float, now: datetime
+) -> Execution:
+    kept = int(max(grant.exp - now.timestamp(), 0)) + KEPT
+    who = (grant.grant_id, grant.request_id, grant.group, grant.agent, grant.tool)
+    return Execution(*who, worker, str(redemption), state, until, kept)
 
 
 def _ended(

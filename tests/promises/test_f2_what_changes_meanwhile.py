@@ -95,6 +95,30 @@ async def test_f2_what_was_taken_from_an_agent_meanwhile_cannot_be_approved_and_
     assert denied["status"] == "success"
 
 
+@pytest.mark.parametrize("how", ["locked", "blocked"])
+async def test_f4_who_loses_a_grant_meanwhile_hears_it_at_once_and_only_once(
+    platform: Platform, connection: Connection, how: str
+) -> None:
+    name = f"void-{how}"
+    ada = await agent(platform, name, "low")
+    granted = await asked(ada)
+    await Rights(connection).put("main", name, by="op", reason="odd", **NARROWINGS[how])
+    refused = [await redeem(connection, granted["grant"]) for _ in range(2)]
+    assert [(one["status"], one["code"]) for one in refused] == [("denied", "forbidden")] * 2
+    told = await ada.until("tool_result")
+    assert (told["request_id"], told["success"]) == (granted["request_id"], False)
+    assert "by op since it asked" in told["error"]
+    await Rights(connection).put(
+        "main", name, by="op", reason="fine again", level=None, tools=ToolNarrowing()
+    )
+    assert (await redeem(connection, granted["grant"]))["code"] == "forbidden", "what is void stays so"
+    await ada.settled()
+    assert len(ada.events("tool_result")) == 1
+    shown = await platform.json("audit", "tail", "--entity", name, "--category", "tool")
+    [result] = [one for one in shown if one["action"] == "execute"]
+    assert (result["phase"], result["facts"]["outcome"]) == ("result", "void")
+
+
 async def test_f3_a_kill_between_request_approval_and_grant_loses_nothing_and_doubles_nothing(
     platform: Platform, connection: Connection
 ) -> None:

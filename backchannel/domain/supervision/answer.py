@@ -147,7 +147,7 @@ def told_by_agent(
         raise NotFound(f"There is no request {message.request_id} of {agent}.", field="request_id")
     if request.state != "approved" or request.grant_id is None:
         raise Conflict(f"The request is {request.state}; nothing may be done on it.", field="request_id")
-    if run is not None:
+    if run is not None and run.state != "void":  # who acted although it was called off had better tell
         raise Conflict(f"{run.worker} has acted on this grant; its result counts.", field="request_id")
     outcome: Mapping[str, Any] = {
         "success": message.success,
