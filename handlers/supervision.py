@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import Field
 
-from backchannel.domain.canonical import digest
 from backchannel.domain.decision import Decision, Mark
 from backchannel.domain.execution import Execution
 from backchannel.domain.execution import place_of as place_of_grant
@@ -33,6 +32,8 @@ from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, judge
 from backchannel.domain.supervision.policy import Chain
 from backchannel.domain.supervision.request import FAMILY, Request, place_of, waiting_of
 from backchannel.domain.supervision.risk import Risk, assess
+from backchannel.domain.supervision.run import Run
+from backchannel.domain.supervision.run import place_of as place_of_run
 from backchannel.domain.trust.decide import Asked, corrected
 from backchannel.domain.trust.standing import FAMILY as TRUST
 from backchannel.domain.trust.standing import Trust, trusted
@@ -50,7 +51,6 @@ from backchannel.service.params import Params, understood
 from backchannel.service.wanted import Wanted
 
 service = Service(SERVICE, about=__doc__)
-CHAIN_KEPT = 86_400
 
 
 @service.on(ToolRequest)
@@ -76,7 +76,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
         Flock.read(await ctx.marked(_flock(command, ctx))),
     )
     decided = opened(ask)
-    return _with_mark(decided, mark)
+    return _with_mark(decided, mark if decided.result.get("decision") != "denied" else None)
 
 
 @service.on(ApprovalResponse)
@@ -293,16 +293,13 @@ async def _allowances(tool: str, ctx: Context) -> Sequence[Allowance]:
 
 
 async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, Mark | None]:
-    """The run of tools that a request says it belongs to, by its id or by its trace."""
-    run = command.chain_id or command.trace_id
-    if run is None:
-        return Chain(command.chain), None
-    place = f"chain.{digest([ctx.asked.agent, run])[:32]}"
-    known = await ctx.marked(place) or {}
-    before = int(known.get("calls", 0))
-    return Chain(command.chain, before), Mark(
-        place, {"calls": before + 1, "chain": command.chain}, CHAIN_KEPT
-    )
+    """The run of tools that a request belongs to, by its id, its trace, or the chain it names."""
+    place = place_of_run(ctx.asked.agent, command)
+    if place is None:
+        return Chain(), None
+    named = (command.chain_id or command.trace_id) is not None
+    run = Run.read(place, named, await ctx.marked(place), ctx.now)
+    return Chain(command.chain, len(run.times)), run.with_one_more(ctx.now)
 
 
 def _with_mark(decided: Decision, mark: Mark | None) -> Decision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from backchannel.domain.supervision.conditions import KINDS, enforced, understoo
 from backchannel.domain.supervision.policy import Chain, judge
 from backchannel.domain.supervision.risk import Risk, assess
 from backchannel.domain.supervision.rules import LEVELS, USUAL
+from backchannel.domain.supervision.run import WITHIN, Run
 from backchannel.errors import BadMessage
 from backchannel.protocol.claims import Claims
 
@@ -162,3 +164,20 @@ def test_a_condition_nobody_can_keep_is_refused_when_it_is_said(said: list[Any])
 def test_notes_are_for_the_agent_and_everything_else_is_enforced() -> None:
     kinds = {one["kind"] for one in enforced([{"kind": kind, "value": 1} for kind in KINDS])}
     assert kinds == set(KINDS) - {"note"}
+
+
+@given(st.lists(st.integers(0, 9000), max_size=60).map(sorted))
+def test_calls_of_a_chain_that_name_no_run_are_one_run_for_an_hour(seconds: list[int]) -> None:
+    content: dict[str, Any] | None = None
+    for place, second in enumerate(seconds):
+        now = datetime.fromtimestamp(second, UTC)
+        run = Run.read("chain.x", False, content, now)
+        assert list(run.times) == [one for one in seconds[:place] if second - one < WITHIN]
+        content = dict(run.with_one_more(now).content)
+
+
+def test_calls_of_a_run_that_is_named_count_for_as_long_as_it_is_known() -> None:
+    content = {"times": [0.0, 5.0]}
+    late = datetime.fromtimestamp(10 * WITHIN, UTC)
+    assert len(Run.read("chain.x", True, content, late).times) == 2
+    assert not Run.read("chain.x", False, content, late).times

@@ -140,6 +140,8 @@ async def test_f2_chains_are_named_watched_and_of_bounded_length(platform: Platf
     run = [await decided(ada, "web_search", chain="research", chain_id="run-1") for _ in range(4)]
     assert [told["decision"] for told in run] == ["approved"] * 3 + ["denied"]
     assert "chain has 3 calls" in run[3]["reason"]
+    unnamed = [await decided(ada, "web_search", chain="research") for _ in range(3)]
+    assert [told["decision"] for told in unnamed] == ["approved"] * 2 + ["denied"], "leaving the run out"
 
 
 async def test_f3_a_human_approves_with_conditions_and_the_grant_carries_them(platform: Platform) -> None:
