@@ -9,7 +9,7 @@ from typing import Any
 import pydantic_core
 import structlog
 
-from backchannel.domain.directory import entry_after_arrival
+from backchannel.domain.directory import entry_after_arrival, humans_of
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
@@ -55,6 +55,10 @@ class Directory:
     async def entry(self, group: str, agent: str) -> dict[str, Any]:
         """What the bucket says of an agent; nothing of one that is not known. Raises Unavailable."""
         return _read(await self._bucket.get(f"{group}.{agent}"))
+
+    async def humans(self, group: str, agent: str) -> frozenset[str]:
+        """Who looks after an agent, by the token with which it last came. Raises Unavailable."""
+        return humans_of(await self.entry(group, agent))
 
     async def register(
         self, claims: Claims, intake: Intake | None, quality: Quality | None = None

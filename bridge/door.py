@@ -29,10 +29,11 @@ from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.presence import AgentPresence
 from backchannel.service.admit import Sender, entries_of
+from backchannel.service.parking import Quarantine
+from backchannel.service.states import digest_of
 from bridge.directory import Directory
 from bridge.feed import Feed
-from bridge.quarantine import Quarantine
-from bridge.states import again, digest_of
+from bridge.states import again
 
 Answer = Callable[[Stored | BackchannelError], None]
 

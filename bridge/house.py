@@ -25,6 +25,7 @@ from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.subject import order_subject
 from backchannel.service.audit.standing import ask, faults_of
+from backchannel.service.parking import Quarantine
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
 from backchannel.service.waits import BUCKET as WAITS
@@ -44,7 +45,6 @@ from bridge.paces import Pacing
 from bridge.peer import Peer
 from bridge.positions import Place, Positions
 from bridge.presence import Presence
-from bridge.quarantine import Quarantine
 from bridge.question import Question
 from bridge.replay import READERS
 from bridge.roster import Roster
@@ -101,7 +101,11 @@ class House:
         self.positions = Positions(Bucket(storing, "BC_sessions"), Seals(seals))
         self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
         self.door = Door(
-            self.publisher, reading, self.directory, Quarantine(self.publisher, self.directory), self.settings
+            self.publisher,
+            reading,
+            self.directory,
+            Quarantine(self.publisher, self.directory.humans),
+            self.settings,
         )
         self.question = Question(reading)
         self.waiting = Waiting(WaitGraph(Bucket(storing, WAITS)))

@@ -8,18 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from backchannel.delivery.sameness import Sameness, State
-from backchannel.domain.canonical import digest
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.publish import Stored
 from backchannel.jetstream.read import Record
-
-NO_STATE = frozenset(
-    {
-        *("message_id", "timestamp", "sender_agent_id", "agent_id", "active_sidebars", "cursor"),
-        *("trace_id", "traceparent", "causation_id", "reply_to"),
-    }
-)
-"""Fields that differ although the state is the same."""
+from backchannel.service.states import digest_of
 
 Answer = Callable[[Stored | BackchannelError], None]
 
@@ -84,11 +76,3 @@ class States:
 
 def again(sequence: int, stream: str) -> Stored:
     return Stored(sequence, True, stream)
-
-
-def digest_of(content: dict[str, Any]) -> str | None:
-    """What is compared; None for what has no canonical form."""
-    try:
-        return digest({name: value for name, value in content.items() if name not in NO_STATE})
-    except ValueError:
-        return None

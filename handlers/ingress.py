@@ -8,7 +8,9 @@ from typing import Any
 from backchannel.delivery.admission import admit, context_of
 from backchannel.delivery.audience import Life, Membership
 from backchannel.delivery.calls import called, text_of
+from backchannel.delivery.loops import Finding, is_talk
 from backchannel.jetstream.entry import Entry
+from backchannel.jetstream.read import find_id
 from backchannel.protocol.catalog import AnyMessage, read_object, write
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.emergency import CriticalFailure, SecurityEmergency
@@ -20,6 +22,8 @@ from backchannel.protocol.sidebar import SidebarMessage
 from backchannel.service.admit import Sender, entries_of
 from backchannel.service.context import Context
 from backchannel.service.declare import Service
+from backchannel.service.hearing import Hearing
+from backchannel.service.states import digest_of
 
 service = Service("ingress", about=__doc__)
 
@@ -38,8 +42,33 @@ async def enter(message: AnyMessage, ctx: Context) -> Sequence[Entry]:
     )
     # What its token allows was checked when it was taken in; here it stands for a name and a group alone.
     named: dict[str, Any] = {"sub": agent, "collaboration_group": group}
-    sender = Sender(Claims.model_construct(**named))
-    return entries_of(sender, read_object(write(message)), message, whom)
+    sender, content = Sender(Claims.model_construct(**named)), read_object(write(message))
+    hearing = ctx.house.hearings[group]
+    if is_talk(message) or isinstance(message, AgentPresence):
+        await hearing.reach()
+    if isinstance(message, AgentPresence) and _repeats(content, hearing, ctx):
+        return []
+    settings = ctx.house.settings()
+    # Where a human speaks, a new chain begins.
+    found = Finding(0) if ctx.kind == "human" else hearing.rounds.find(agent, message, settings)
+    entries = entries_of(sender, content, message, whom, found.hops)
+    if found.reason is not None and not await _is_stored(entries[0], ctx):
+        await ctx.house.quarantine.park(sender, message, entries, found, settings.loops.window)
+    return entries
+
+
+def _repeats(content: Mapping[str, Any], hearing: Hearing, ctx: Context) -> bool:
+    """Whether the agent said the very same of itself a short time ago; nobody needs to hear it again."""
+    state = digest_of(content)
+    return (
+        state is not None and hearing.states.repeated(ctx.asked.agent, state, ctx.now.timestamp()) is not None
+    )
+
+
+async def _is_stored(entry: Entry, ctx: Context) -> bool:
+    """Whether it lies in the log already, and this is a repetition."""
+    found = await find_id(ctx.house.connection, entry.subject, entry.message_id or "")
+    return found is not None
 
 
 async def _skills(message: AnyMessage, ctx: Context) -> Mapping[str, frozenset[str]]:

@@ -23,6 +23,12 @@ PLATFORMS_OWN = {
 """What an agent cannot say of itself."""
 
 
+def humans_of(entry: Mapping[str, Any]) -> frozenset[str]:
+    """Who looks after an agent, by its entry."""
+    named = (entry.get("human_supervisor"), entry.get("human_partner"))
+    return frozenset(name for name in named if name)
+
+
 def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> dict[str, Any]:
     """The entry with what a token proves; what the agent said of itself before stays. `now` is RFC 3339."""
     proven = {

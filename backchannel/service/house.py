@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from pydantic_core import from_json
 
+from backchannel.domain.directory import humans_of
 from backchannel.domain.settings import Settings
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import Forbidden, Unavailable
@@ -19,9 +20,12 @@ from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import StreamFacts, describe, following, page
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.subject import events_stream, life_of, order_subject
+from backchannel.service.hearing import Hearing
 from backchannel.service.keeping import NOWHERE, Records
 from backchannel.service.lives import Lives, event_of
+from backchannel.service.parking import Quarantine
 from backchannel.service.rights import Rights
+from backchannel.service.rounds import Members
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
 from backchannel.service.trust import Trust
@@ -54,6 +58,8 @@ class House:
         self.sessions = Bucket(connection, "BC_sessions")
         self.rights = Rights(connection)
         self.lives = {group: Lives(connection, group) for group in groups}
+        self.quarantine = Quarantine(self.publisher, self.humans)
+        self.hearings = {group: Hearing(connection, group, self._members_in(group)) for group in groups}
         self._settings = LiveSettings(connection)
 
     async def open(self) -> None:
@@ -63,6 +69,7 @@ class House:
 
     async def close(self) -> None:
         await asyncio.gather(*(lives.stop() for lives in self.lives.values()))
+        await asyncio.gather(*(hearing.close() for hearing in self.hearings.values()))
         await self._settings.close()
         await self.trail.close()
 
@@ -144,12 +151,17 @@ class House:
             if from_json(value.payload).get("human_supervisor") == supervisor
         )
 
+    def _members_in(self, group: str) -> Members:
+        def members(context_id: str) -> frozenset[str]:
+            sidebar = self.lives[group].get(context_id)
+            return frozenset(sidebar.members) if sidebar is not None else frozenset()
+
+        return members
+
     async def humans(self, group: str, agent: str) -> frozenset[str]:
         """Who looks after an agent, by the token with which it last came."""
         known = await self.agents.get(f"{group}.{agent}")
-        entry = from_json(known.payload) if known is not None and known.payload else {}
-        named = (entry.get("human_supervisor"), entry.get("human_partner"))
-        return frozenset(name for name in named if name)
+        return humans_of(from_json(known.payload)) if known is not None else frozenset()
 
     async def roster(self, group: str) -> list[dict[str, Any]]:
         """Every agent the directory knows, by name, with whether it is connected now and what it is in."""

@@ -11,6 +11,7 @@ import nats.errors
 import pytest
 import pytest_asyncio
 
+from backchannel.protocol.presence import AgentPresence
 from tests.build import content
 from tests.promises.native import Native
 from tests.promises.running import Platform
@@ -21,6 +22,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+HOPS = 16
+PRESENCE = AgentPresence.model_validate(content("agent_presence", status="idle")).lane.value
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -63,6 +66,44 @@ async def test_a7_the_same_message_over_both_ways_is_stored_once(
     assert (await here.answer_to(said["message_id"]))["type"] == "duplicate_ack"
     repeated = await ada.offer(ada.subject("memory_update"), again)
     assert repeated["duplicate"] is True
+
+
+async def test_b6_native_agents_that_answer_each_other_without_end_are_parked_and_their_human_is_told(
+    platform: Platform, natives: list[Native]
+) -> None:
+    human = await platform.agent("n-human", permission="observer")
+    pair = [await enter(platform, natives, name, human_partner="n-human") for name in ("n-ping", "n-pong")]
+    last = await pair[0].say("memory_update", context_id="main", exchange={"content": "and you?"})
+    for hop in range(1, HOPS + 2):
+        speaker = pair[hop % 2]
+        await speaker.hears(last["message_id"])
+        cause = last["message_id"]
+        last = await speaker.say(
+            "memory_update", context_id="main", exchange={"content": "and you?"}, causation_id=cause
+        )
+    refused = await speaker.result_of(last["message_id"])
+    assert (refused["status"], refused["code"]) == ("failed", "quarantined")
+    told = await human.until("message_quarantined")
+    assert (told["original_message_id"], told["agents"]) == (last["message_id"], ["n-ping", "n-pong"])
+    [kept] = [one for one in await platform.json("quarantine", "ls") if one["sender"] == speaker.name]
+    assert kept["hops"] == HOPS + 1
+    fresh = await pair[0].say("memory_update", context_id="main", exchange={"content": "something else"})
+    await human.find(lambda frame: frame.get("message_id") == fresh["message_id"])
+    assert last["message_id"] not in {event["message_id"] for event in human.events("memory_update")}
+
+
+async def test_b3_the_same_state_said_again_over_nats_reaches_nobody(
+    platform: Platform, natives: list[Native]
+) -> None:
+    ada, ben = await enter(platform, natives, "n-same"), await platform.agent("n-looker")
+    for status in ("working", "working", "idle", "idle", "working"):
+        await ada.say("agent_presence", lane=PRESENCE, status=status)
+    said = await ada.say("memory_update", lane="normal", context_id="main", exchange={"content": "after"})
+    await ben.find(lambda frame: frame.get("message_id") == said["message_id"])
+    async with asyncio.timeout(30):
+        while len(heard := [one for one in ben.events("agent_presence") if one["agent_id"] == "n-same"]) < 3:
+            await ben.frame()
+    assert [one["status"] for one in heard] == ["working", "idle", "working"]
 
 
 async def test_a7_what_needs_deciding_is_decided_and_its_result_comes_to_the_inbox(

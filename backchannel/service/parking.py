@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -16,21 +16,22 @@ from backchannel.jetstream.publish import Publisher
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.service.admit import Sender
 from backchannel.service.quarantine import notice, parked
-from bridge.directory import Directory
 
-log = structlog.get_logger("bridge.quarantine")
+log = structlog.get_logger("quarantine")
 MOST_KEPT = 1_000
-"""Messages of one agent that a bridge parks within one window; the others are refused all the same."""
+"""Messages of one agent that a process parks within one window; the others are refused all the same."""
 
 MOST_EPISODES = 1_000
+HumansOf = Callable[[str, str], Awaitable[Collection[str]]]
+"""Who looks after an agent of a group, by the directory."""
 
 
 class Quarantine:
     """Parked messages lie in BC_DEAD. An episode is a set of agents that go round, for one window."""
 
-    def __init__(self, publisher: Publisher, directory: Directory) -> None:
+    def __init__(self, publisher: Publisher, humans_of: HumansOf) -> None:
         self._publisher = publisher
-        self._directory = directory
+        self._humans_of = humans_of
         self._told: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._kept: Counter[tuple[str, str]] = Counter()
         self._counted_since = 0.0
@@ -61,7 +62,7 @@ class Quarantine:
     async def _tell(
         self, sender: Sender, message: AnyMessage, found: Finding, now: float, window: float
     ) -> None:
-        """Tell each human once in an episode; other bridges find the same id and say nothing."""
+        """Tell each human once in an episode; other processes find the same id and say nothing."""
         agents = tuple(sorted({sender.agent, *found.between}))
         episode = (sender.group, *agents)
         if now - self._told.get(episode, -window) < window:
@@ -79,10 +80,9 @@ class Quarantine:
             log.warning("humans were not told of a loop", problem=problem.message)
 
     async def _humans(self, sender: Sender, others: Sequence[str]) -> set[str]:
-        """Who looks after the sender, by its token, and after the others, by the directory."""
+        """Who looks after the sender, by its token, and after all of them, by the directory."""
         claims = sender.claims
         found = {claims.human_partner, claims.human_supervisor}
-        for other in others:
-            entry = await self._directory.entry(sender.group, other)
-            found |= {entry.get("human_partner"), entry.get("human_supervisor")}
+        for agent in {sender.agent, *others}:
+            found |= set(await self._humans_of(sender.group, agent))
         return {human for human in found if human}
