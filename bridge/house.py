@@ -100,13 +100,8 @@ class House:
         self.directory = Directory(Bucket(reading, "BC_agents"))
         self.positions = Positions(Bucket(storing, "BC_sessions"), Seals(seals))
         self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
-        self.door = Door(
-            self.publisher,
-            reading,
-            self.directory,
-            Quarantine(self.publisher, self.directory.humans),
-            self.settings,
-        )
+        quarantine = Quarantine(self.publisher, self.directory.humans)
+        self.door = Door(self.publisher, reading, self.directory, quarantine, self.settings)
         self.question = Question(reading)
         self.waiting = Waiting(WaitGraph(Bucket(storing, WAITS)))
         self.successors = Successors(reading, self._succeeded)
