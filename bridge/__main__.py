@@ -8,21 +8,25 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 
 from backchannel import logs
 from backchannel.delivery.keys import Keys
-from backchannel.errors import BackchannelError
+from backchannel.errors import BackchannelError, BadMessage
 from backchannel.home import Home
+from backchannel.home.files import refuse_open
 from backchannel.jetstream.address import Address
 from backchannel.service.keeping import pepper_of
 from backchannel.service.keyring import Keyring
+from backchannel.tls import serving
 from bridge.config import Config
 from bridge.host import Site
 from bridge.house import House
@@ -53,15 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(chosen.log_level)
     try:
         config, address, secrets = _settings(chosen)
+        tls = _tls(config, checked=isinstance(Home.from_environment(os.environ, chosen.data), Home))
         sock = _socket(chosen.fd, config)
-        _run(serve(config, address, secrets, sock))
+        _run(serve(config, address, secrets, sock, tls))
     except BackchannelError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return EXIT_CODES.get(error.code, 1)
     return 0
 
 
-async def serve(config: Config, address: Address, secrets: Secrets, sock: socket.socket) -> None:
+async def serve(
+    config: Config, address: Address, secrets: Secrets, sock: socket.socket, tls: ssl.SSLContext | None
+) -> None:
     """Serve on a bound socket until told to stop. Raises BackchannelError when it cannot."""
     stopping = _signals()
     metrics, site = Metrics(), Site()
@@ -70,7 +77,7 @@ async def serve(config: Config, address: Address, secrets: Secrets, sock: socket
     nonce_needed = not config.bearer_tokens
     gate = Gate(Keyring(secrets.tokens, time.time, config.groups, nonce_needed=nonce_needed), origins)
     port = Port(config, metrics, site, gate, Pages(config, metrics, site, gate).app())
-    await port.open(sock)  # before there is anything to serve: whoever comes now is told to come again
+    await port.open(sock, tls)  # before there is anything to serve: whoever comes now is told to come again
     house = await _unless(stopping, House.open(address, config, metrics, gate, secrets.pepper, secrets.seals))
     if house is None:
         await port.close("The bridge stops.", GOODBYE_SECONDS)
@@ -154,7 +161,18 @@ def _settings(chosen: argparse.Namespace) -> tuple[Config, Address, Secrets]:
     user, password = settings.nats_login("platform")
     pepper = pepper_of(settings.audit_key())
     secrets = Secrets(settings.token_keys(), pepper, settings.seal_keys())
-    return config, Address(runtime.nats, user, password), secrets
+    return config, Address(runtime.nats, user, password, runtime.nats_cert), secrets
+
+
+def _tls(config: Config, *, checked: bool) -> ssl.SSLContext | None:
+    """What to serve with, if with TLS. Raises BackchannelError."""
+    if not (config.tls_cert or config.tls_key):
+        return None
+    if not (config.tls_cert and config.tls_key):
+        raise BadMessage("TLS needs both BACKCHANNEL_TLS_CERT and BACKCHANNEL_TLS_KEY.")
+    if checked:  # where there is no data folder, no mode of a secret is checked: see home.settings
+        refuse_open(Path(config.tls_key), 0o600)
+    return serving(Path(config.tls_cert), Path(config.tls_key))
 
 
 def _socket(fd: int | None, config: Config) -> socket.socket:

@@ -32,6 +32,7 @@ class Config:
         retry_spread: clients told to reconnect are spread over this many seconds.
         stop_seconds: the longest an orderly stop may take.
         bearer_tokens: whether tokens without a nonce, which open any number of connections, are believed.
+        tls_cert: file with the certificate to show, and ``tls_key`` with its key: TLS, and nothing else.
     """
 
     groups: tuple[str, ...] = ("main",)
@@ -63,6 +64,8 @@ class Config:
     stop_seconds: float = 5.0
     backlog: int = 4096
     bearer_tokens: bool = True
+    tls_cert: str = ""
+    tls_key: str = ""
 
     def with_environment(self, env: Mapping[str, str]) -> Config:
         """This, changed by the ``BACKCHANNEL_*`` variables that are set.

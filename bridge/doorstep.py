@@ -51,7 +51,7 @@ class Arrival(asyncio.Protocol):
             head = bytes(self._head)
             self._port.route(self._transport, self._let_go(), self.remote, head[:end], head[end:])
         elif not FIRST_BYTE.match(self._head):
-            self._turn_away(400, "bad_request", "This port speaks HTTP and WebSocket, without TLS.")
+            self._turn_away(400, "bad_request", self._port.speaks)
 
     def eof_received(self) -> None:
         """Nothing will come any more; the transport closes by itself."""
@@ -99,7 +99,7 @@ class Departure(asyncio.Protocol):
         self._port.passing.add(self)
         self._transport.set_protocol(self)
         self._transport.write(answer)
-        self._transport.write_eof()
+        self._port.room.end(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()

@@ -88,7 +88,7 @@ class HttpConnection(H11Protocol):
         unanswered = cycle is not None and not cycle.more_body and not cycle.response_complete
         if unanswered:
             self.cycle.keep_alive = False
-        return unanswered
+        return bool(unanswered and self.transport.can_write_eof())  # TLS has no halves
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """A kept connection, from a proxy say, asks for a WebSocket: it is shown to the gate."""

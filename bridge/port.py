@@ -7,8 +7,10 @@ import logging
 import random
 import re
 import socket
+import ssl
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from websockets.datastructures import Headers
@@ -70,17 +72,29 @@ class Port:
         self._http = HttpSide(app, config, self.upgrade)
         self._heartbeat = Heartbeat(self.room, metrics, self._tick)
         self._server: asyncio.Server | None = None
+        self.speaks = "This port speaks HTTP and WebSocket, without TLS."
 
-    async def open(self, sock: socket.socket) -> None:
-        """Accept connections from a bound socket."""
+    async def open(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections from a bound socket; with `tls`, only those that speak it."""
         # Accepted sockets inherit both. A send buffer that is not bounded grows to megabytes per slow reader.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.config.send_buffer)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._tick()
         self._heartbeat.start()
         self._server = await self.loop.create_server(
-            lambda: Arrival(self), sock=sock, backlog=self.config.backlog
+            lambda: Arrival(self), sock=sock, backlog=self.config.backlog, **self._secured(tls)
         )
+
+    def _secured(self, tls: ssl.SSLContext | None) -> dict[str, Any]:
+        """A handshake may take as long as a request head, and a goodbye as long as any other."""
+        if tls is None:
+            return {}
+        self.speaks = "This port speaks HTTP and WebSocket, over TLS."
+        return {
+            "ssl": tls,
+            "ssl_handshake_timeout": self.config.head_seconds,
+            "ssl_shutdown_timeout": self.config.close_seconds,
+        }
 
     def hush(self) -> None:
         """Accept nobody and read nothing more, so that what was read can still be answered."""

@@ -70,6 +70,14 @@ class Room:
             self.loop.call_soon(self._flush)
         self._dirty.append(wire)
 
+    @staticmethod
+    def end(transport: asyncio.Transport) -> None:
+        """We have said everything. TLS cannot close one half alone: there it is the end of both."""
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         for wire in dirty:

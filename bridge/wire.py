@@ -172,7 +172,7 @@ class Wire(asyncio.Protocol):
         if self._out:
             self._write()
         if self._ended:
-            self._transport.write_eof()
+            self._room.end(self._transport)
 
     def _write(self) -> None:
         out, size, room = self._out, self._queued, self._room

@@ -18,9 +18,9 @@ def greet(terminal: Terminal, platform: Platform, folder: Path, seconds: float) 
     terminal.say(f"  groups   {', '.join(platform.groups)}")
     terminal.say(f"  data     {folder}")
     terminal.say(f"  token    backchannel token create NAME --data {folder}")
-    if not is_loopback(platform.host):
+    if platform.tls_cert is None and not is_loopback(platform.host):
         warning = terminal.paint("warning:", "yellow", err=True)
         terminal.say(
             f"{warning} {platform.host} can be reached from other machines, and tokens travel unencrypted. "
-            "Put a proxy with TLS in front."
+            "Give it a certificate with --tls-cert and --tls-key, or put a proxy with TLS in front."
         )

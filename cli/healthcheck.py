@@ -8,6 +8,7 @@ import click
 
 from backchannel.errors import BackchannelError
 from backchannel.home import Home
+from backchannel.tls import trusting
 from cli.failure import CHECK_FAILED, DONE, UNREACHABLE
 from cli.group import Command
 from cli.health import ask_health, http_of
@@ -27,20 +28,27 @@ def healthcheck(page: str, url: str | None, data: str | None, timeout: int) -> i
 
     0 good, 7 bad, 5 unreachable.
     """
-    health = ask_health(_address(url, data), timeout, f"/health/{page}")
+    http, certificate = _address(url, data)
+    health = ask_health(http, timeout, f"/health/{page}", trusting(certificate))
     if health.healthy:
         return DONE
     return CHECK_FAILED if health.code else UNREACHABLE
 
 
-def _address(url: str | None, data: str | None) -> str:
-    """The address given, else that of the platform in the data folder, else the usual port here."""
+def _address(url: str | None, data: str | None) -> tuple[str, str | None]:
+    """The address given, else that of the platform in the data folder, else the usual port here.
+
+    With it the certificate to believe, where it is known.
+    """
     if url:
-        return http_of(url)
+        return http_of(url), None
     settings = Home.from_environment(os.environ, data)
     if isinstance(settings, Home):
         try:
-            return settings.platform().http
+            platform = settings.platform()
+            return platform.http, platform.tls_cert
         except BackchannelError:
             pass
-    return f"http://127.0.0.1:{os.environ.get('BACKCHANNEL_PORT', DEFAULT_PORT)}"
+    shown = os.environ.get("BACKCHANNEL_TLS_CERT") or None
+    scheme = "https" if shown else "http"
+    return f"{scheme}://127.0.0.1:{os.environ.get('BACKCHANNEL_PORT', DEFAULT_PORT)}", shown

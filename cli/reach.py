@@ -23,9 +23,13 @@ def running(home: Home) -> Platform:
 async def reach(settings: Settings, *, wait: float, role: Role = "operator") -> Connection:
     """Connect to where the settings say. Raises NotRunning, Unavailable, Forbidden."""
     hush()
-    url = running(settings).nats if isinstance(settings, Home) else settings.runtime().nats
+    if isinstance(settings, Home):
+        platform = running(settings)
+        url, certificate = platform.nats, platform.nats_cert
+    else:
+        url, certificate = settings.runtime().nats, None
     user, password = settings.nats_login(role)
-    return await Connection.open(Address(url, user, password), name="cli", wait=wait)
+    return await Connection.open(Address(url, user, password, certificate), name="cli", wait=wait)
 
 
 def hush() -> None:

@@ -9,6 +9,7 @@ from backchannel.errors import BackchannelError
 from backchannel.home import Home, Platform
 from backchannel.jetstream.connection import Connection
 from backchannel.service.audit.standing import ask, faults_of
+from backchannel.tls import trusting
 from cli.door import Where, over_nats
 from cli.finding import Finding, bad, good, skipped
 from cli.furnish import faults
@@ -41,7 +42,7 @@ async def check_running(where: Where, home: Home) -> list[Finding]:
 
 
 def _bridge(platform: Platform) -> Finding:
-    health = ask_health(platform.http, PATIENCE)
+    health = ask_health(platform.http, PATIENCE, trust=trusting(platform.tls_cert))
     told = f"{platform.http} is {health.word}"
     if health.healthy:
         return good("bridge", told)

@@ -16,15 +16,17 @@ from typing import Any
 import structlog
 
 from backchannel.errors import BackchannelError
-from backchannel.home import Home, Platform, Runtime
+from backchannel.home import Home, Platform, Role, Runtime
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.protocol.message import rfc3339
+from backchannel.tls import trusting
+from cli.certificate import kept
 from cli.directory import take_over
 from cli.failure import Failure
 from cli.furnish import furnish, require_jetstream
 from cli.greeting import greet
-from cli.health import ask_health
+from cli.health import Health, ask_health
 from cli.listen import listen, reachable
 from cli.log import Journal, open_log
 from cli.on_record import platform_deed
@@ -72,10 +74,11 @@ class Parts:
         self._terminal = terminal
         self._env = env
         self._keepers: list[asyncio.Task[None]] = []
+        self._certificate = kept(home, plan.certificate)
         self._nats: Nats = (
             Foreign(home, plan.nats, env)
             if plan.nats
-            else Own(home, plan.host, plan.nats_port, plan.durability, lock, self.tell)
+            else Own(home, plan.host, plan.nats_port, plan.durability, lock, self.tell, self._certificate)
         )
         self._door: socket.socket | None = None
         self._url: str | None = None
@@ -92,11 +95,11 @@ class Parts:
         port = self._door.getsockname()[1]
         self._url = url = await self._nats.start()
         home.token_key()
-        home.set_runtime(Runtime(url, plan.groups, plan.host, port, plan.durability))
+        home.set_runtime(Runtime(url, plan.groups, plan.host, port, plan.durability, self._nats.certificate))
         await self._furnish(url)
         await self._start_children(port)
         platform = self._platform(url, port)
-        await self._become_healthy(platform.http)
+        await self._become_healthy(platform)
         home.set_platform(platform)
         greet(self._terminal, platform, home.path, asyncio.get_running_loop().time() - began)
         if self._terminal.json:
@@ -138,13 +141,16 @@ class Parts:
             return
         try:
             async with asyncio.timeout(STOPPED_PATIENCE):
-                user, password = self._home.nats_login("platform")
-                address = Address(self._url, user, password)
+                address = self._address(self._url, "platform")
                 async with await Connection.open(address, name="up", wait=STOPPED_PATIENCE) as connection:
                     groups = self._plan.groups
                     await platform_deed(connection, self._home, groups, "stopped", self._said())
         except (BackchannelError, TimeoutError) as problem:
             log.warning("stop_not_on_record", problem=str(problem))
+
+    def _address(self, url: str, role: Role) -> Address:
+        user, password = self._home.nats_login(role)
+        return Address(url, user, password, self._nats.certificate)
 
     def kill(self) -> None:
         """At once. What is stored stays stored."""
@@ -154,8 +160,8 @@ class Parts:
 
     async def _furnish(self, url: str) -> None:
         """Streams and buckets as shipped, and in them whoever was registered meanwhile."""
-        user, password = self._home.nats_login("steward")
-        connection = await Connection.open(Address(url, user, password), name="up", wait=NATS_PATIENCE)
+        address = self._address(url, "steward")
+        connection = await Connection.open(address, name="up", wait=NATS_PATIENCE)
         try:
             await require_jetstream(connection, url)
             await furnish(connection, self._plan.groups)
@@ -188,10 +194,15 @@ class Parts:
                 hint=f"see {self._home.logs}",
             ) from problem
 
-    async def _become_healthy(self, http: str) -> None:
+    async def _become_healthy(self, platform: Platform) -> None:
         """Wait until the bridge finds nothing wrong: who reads `ready` may rely on every part."""
         end = asyncio.get_running_loop().time() + HEALTH_PATIENCE
-        while not (health := await asyncio.to_thread(ask_health, http, HEALTH_PATIENCE)).healthy:
+        trust = trusting(platform.tls_cert)
+
+        async def asked() -> Health:
+            return await asyncio.to_thread(ask_health, platform.http, HEALTH_PATIENCE, trust=trust)
+
+        while not (health := await asked()).healthy:
             if asyncio.get_running_loop().time() > end:
                 self.tell(f"it serves, but is {health.word}: {health.faults or 'it does not say why'}")
                 return
@@ -203,7 +214,7 @@ class Parts:
         # -P: a folder named like ours in the current directory must not come first.
         argv = [sys.executable, "-P", "-m", module, "--data", str(self._home.path), *(more or [])]
         names = [module if count == 1 else f"{module}-{number}" for number in range(1, count + 1)]
-        env = self._plan.child_environment(self._env, port)
+        env = self._plan.child_environment(self._env, port, self._certificate)
         return [
             Child(name, argv, open_log(self._home.logs / f"{name}.log"), tell=self.tell, env=env, fds=fds)
             for name in names
@@ -211,13 +222,16 @@ class Parts:
 
     def _platform(self, url: str, port: int) -> Platform:
         host = f"{reachable(self._plan.host)}:{port}"
+        s = "s" if self._certificate else ""
         return Platform(
             pid=os.getpid(),
-            ws=f"ws://{host}/ws",
-            http=f"http://{host}",
+            ws=f"ws{s}://{host}/ws",
+            http=f"http{s}://{host}",
             nats=url,
             groups=self._plan.groups,
             host=self._plan.host,
             port=port,
             started_at=rfc3339(datetime.now(UTC)),
+            tls_cert=str(self._certificate.shown) if self._certificate else None,
+            nats_cert=self._nats.certificate,
         )

@@ -13,6 +13,7 @@ from backchannel.errors import BackchannelError
 from backchannel.home import Home
 from backchannel.home.files import read_secret
 from backchannel.jetstream.embedded import Server
+from cli.certificate import Certificate
 from cli.failure import Failure
 from cli.restart import Backoff, Pacer, ended
 
@@ -26,6 +27,8 @@ class Nats(Protocol):
 
     @property
     def kept(self) -> asyncio.Task[None] | None: ...
+    @property
+    def certificate(self) -> str | None: ...
     async def start(self) -> str: ...
     async def stop(self) -> None: ...
     def kill(self) -> None: ...
@@ -35,7 +38,14 @@ class Own:
     """A nats-server that is started, started again when it dies, and ended with the platform."""
 
     def __init__(
-        self, home: Home, host: str, port: int, durability: str, lock: int, tell: Callable[[str], None]
+        self,
+        home: Home,
+        host: str,
+        port: int,
+        durability: str,
+        lock: int,
+        tell: Callable[[str], None],
+        certificate: Certificate | None,
     ) -> None:
         self._home = home
         self._host = host
@@ -43,6 +53,8 @@ class Own:
         self._durability = durability
         self._lock = lock
         self._tell = tell
+        self._pair = certificate.pair if certificate else None
+        self.certificate = str(certificate.shown) if certificate else None
         self._server: Server | None = None
         self.kept: asyncio.Task[None] | None = None
 
@@ -56,6 +68,7 @@ class Own:
             callout_key=self._home.callout_key(),
             durability=self._durability,
             fds=(self._lock,),
+            certificate=self._pair,
         )
         await server.start(wait=RECOVERY)
         self.kept = asyncio.create_task(self._keep(server), name="keep nats-server")
@@ -97,6 +110,7 @@ class Foreign:
     """A server that somebody else runs: only its address and our login there are ours to keep."""
 
     kept = None
+    certificate = None
 
     def __init__(self, home: Home, urls: str, env: Mapping[str, str]) -> None:
         self._home = home

@@ -10,6 +10,7 @@ import click
 
 from backchannel.errors import BackchannelError, Internal, Unavailable
 from backchannel.home import Home, Platform
+from backchannel.tls import trusting
 from cli.door import Where, doors, where_options
 from cli.failure import CHECK_FAILED
 from cli.group import Command
@@ -40,7 +41,9 @@ def _health(where: Where, platform: Platform | None) -> Health:
     """Of the bridge, where it is known; elsewhere it is left to the handlers to say how things are."""
     if where.url:
         return ask_health(http_of(where.url), where.timeout)
-    return ask_health(platform.http, where.timeout) if platform else Health(200)
+    if platform is None:
+        return Health(200)
+    return ask_health(platform.http, where.timeout, trust=trusting(platform.tls_cert))
 
 
 async def _ask(where: Where) -> tuple[list[dict[str, Any]], BackchannelError | None]:

@@ -7,6 +7,7 @@ import os
 
 import click
 
+from cli.certificate import checked
 from cli.group import Command
 from cli.option import Names, data_option, home_of
 from cli.plan import Plan
@@ -58,6 +59,10 @@ def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | N
     show_default=True,
     help="normal: what is stored is on disk within a second; strict: before it is acknowledged.",
 )
+@click.option(
+    "--tls-cert", envvar="BACKCHANNEL_TLS_CERT", metavar="FILE", help="Speak TLS with this certificate (PEM)."
+)
+@click.option("--tls-key", envvar="BACKCHANNEL_TLS_KEY", metavar="FILE", help="Its key (PEM, mode 0600).")
 @click.pass_obj
 def up(
     terminal: Terminal,
@@ -70,16 +75,20 @@ def up(
     bridges: int,
     handlers: int,
     durability: str,
+    tls_cert: str | None,
+    tls_key: str | None,
 ) -> None:
     """Start everything on this machine.
 
     That is a nats-server, bridges and handlers; what dies is started again.
 
-    When it serves, it prints a line `ready ws://HOST:PORT/ws http://HOST:PORT nats://HOST:PORT` on stdout.
+    When it serves, it prints a line `ready ws://HOST:PORT/ws http://HOST:PORT nats://HOST:PORT` on stdout;
+    with TLS it names wss, https and tls.
     Ctrl-C stops it in order; a second Ctrl-C at once.
     """
     home = home_of(data)
-    plan = Plan(host, port, nats_port, nats, groups, bridges, handlers, durability)
+    certificate = checked(tls_cert, tls_key)
+    plan = Plan(host, port, nats_port, nats, groups, bridges, handlers, durability, certificate)
     lock = home.lock()
     try:
         asyncio.run(serve(home, plan, lock.fd, terminal, os.environ))

@@ -56,7 +56,7 @@ async def main(names: Sequence[str], told: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     runtime = told.runtime()
     user, password = told.nats_login("platform")
-    address = Address(runtime.nats, user, password)
+    address = Address(runtime.nats, user, password, runtime.nats_cert)
     services = found_services(names)
     records = Records.of(told, os.environ)
     await serve(

@@ -99,6 +99,7 @@ class Agent(Asking):
             patience: seconds to go on trying for the first connection.
             timeout: seconds to wait for the answer to a request.
             queue: events that may wait for the inbox loop before the SDK stops reading.
+            ssl: whose certificates to believe; else what the data folder names, or what the system believes.
             compress: have large frames compressed, for a slow line.
 
         Raises:
@@ -134,7 +135,7 @@ class Agent(Asking):
             connection = Connection(
                 name,
                 access,
-                partial(dial, ssl=ssl, compress=compress),
+                partial(dial, ssl=ssl or access.trust, compress=compress),
                 hello,
                 bounds,
                 GapWatch(on_gap),

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import secrets
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from backchannel.delivery.token import draft, sign
 from backchannel.errors import BackchannelError, Forbidden
 from backchannel.home import DEFAULT_FOLDER, Home
+from backchannel.tls import trusting
 
 TOKEN_LIFETIME = 600
 """Seconds for which a token signed here is valid; a new one is signed for every connection."""
@@ -32,6 +34,9 @@ class Access(Protocol):
     def url(self) -> str:
         """The WebSocket address. Raises Unavailable (not there yet) or another BackchannelError."""
 
+    def trust(self) -> ssl.SSLContext | None:
+        """Which certificate to believe; None: those the system believes. Raises what `url` raises."""
+
     async def token(self, *, fresh: bool) -> str:
         """A token; `fresh`: not one that was handed out before. Raises BackchannelError."""
 
@@ -43,9 +48,13 @@ class Found:
     address: Callable[[], str]
     source: TokenSource = field(repr=False)
     refreshable: bool
+    certificate: Callable[[], str | None] = lambda: None
 
     def url(self) -> str:
         return self.address()
+
+    def trust(self) -> ssl.SSLContext | None:
+        return trusting(self.certificate())
 
     async def token(self, *, fresh: bool) -> str:
         try:
@@ -86,19 +95,21 @@ def find(
     if fixed is None and not home.path.exists():
         home.platform()
     address = (lambda: fixed) if fixed else (lambda: home.platform().ws)
+    shown = (lambda: None) if fixed else (lambda: home.platform().tls_cert)
     if token is None and token_file is None and key is None and not data:
         token, token_file = env.get("BACKCHANNEL_TOKEN") or None, env.get("BACKCHANNEL_TOKEN_FILE") or None
     if isinstance(token, str):
         text = token.strip()
-        return Found(address, lambda: text, refreshable=False)
+        return Found(address, lambda: text, refreshable=False, certificate=shown)
     if token is not None:
-        return Found(address, token, refreshable=True)
+        return Found(address, token, refreshable=True, certificate=shown)
     if token_file is not None:
         path = Path(token_file)
-        return Found(address, lambda: _read(path), refreshable=True)
+        return Found(address, lambda: _read(path), refreshable=True, certificate=shown)
     group = group or env.get("BACKCHANNEL_GROUP") or "main"
     fields = {**(claims or {}), "collaboration_group": group}
-    return Found(address, _signer(name, fields, key, home, known=fixed is not None), refreshable=True)
+    signer = _signer(name, fields, key, home, known=fixed is not None)
+    return Found(address, signer, refreshable=True, certificate=shown)
 
 
 def _signer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl as tls
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ FRAMES_AHEAD = 16
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 PING_INTERVAL = 20.0
+Trust = tls.SSLContext | Callable[[], tls.SSLContext | None] | None
 
 
 class WebSocketLink:
@@ -55,10 +57,11 @@ DEFLATE = ClientPerMessageDeflateFactory(
 )
 
 
-async def dial(url: str, token: str, *, ssl: tls.SSLContext | None = None, compress: bool = False) -> Link:
+async def dial(url: str, token: str, *, ssl: Trust = None, compress: bool = False) -> Link:
     """Open a WebSocket to `url` and offer `token` in the Authorization header, never in the URL.
 
     Args:
+        ssl: whose certificates to believe; without it, those that the system believes.
         compress: offer to compress large frames: for slow lines; on a fast one it costs more than it gives.
     """
     try:
@@ -74,10 +77,15 @@ async def dial(url: str, token: str, *, ssl: tls.SSLContext | None = None, compr
             close_timeout=CLOSE_TIMEOUT,
             ping_interval=PING_INTERVAL,
             proxy=_proxy(url),
-            ssl=ssl,
+            ssl=_trust(url, ssl),
         )
     except InvalidStatus as refused:
         raise _refusal(url, refused.response) from None
+    except tls.SSLCertVerificationError as stranger:
+        raise Unavailable(
+            f"The certificate at {url} is not one to trust ({stranger.verify_message}). "
+            "If it is the right one, name its file in SSL_CERT_FILE, or give ssl=."
+        ) from stranger
     except (InvalidURI, ValueError) as wrong:
         raise NotFound(
             f"{url!r} is not an address of a platform: it looks like ws://host:8002/ws."
@@ -87,6 +95,12 @@ async def dial(url: str, token: str, *, ssl: tls.SSLContext | None = None, compr
             f"No platform answers at {url} ({_why(problem)}). Start one with: backchannel up"
         ) from problem
     return WebSocketLink(socket)
+
+
+def _trust(url: str, ssl: Trust) -> tls.SSLContext | Literal[True] | None:
+    """True: whatever the system believes."""
+    given = ssl() if callable(ssl) else ssl
+    return given or (True if url.lower().startswith("wss:") else None)
 
 
 def _proxy(url: str) -> Literal[True] | None:

@@ -91,7 +91,8 @@ class Worker:
         """
         home = Home(data or os.environ.get("BACKCHANNEL_DATA") or DEFAULT_FOLDER)
         user, password = home.nats_login("platform")
-        return cls(name, Address(home.platform().nats, user, password), group)
+        platform = home.platform()
+        return cls(name, Address(platform.nats, user, password, platform.nats_cert), group)
 
     def tool(self, name: str, *, keeps: Sequence[str] = (), seconds: float = 60.0) -> Callable[[Run], Run]:
         """Let the function run calls of a tool. What it returns is the result; what it raises, the error.

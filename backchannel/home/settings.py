@@ -18,13 +18,17 @@ ROLES: tuple[Role, ...] = ("platform", "operator", "steward", "system")
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """How the processes of one platform are set up; written by `up` before it starts them."""
+    """How the processes of one platform are set up; written by `up` before it starts them.
+
+    `nats_cert` is the file with the one certificate that the NATS server must show, where it is our own.
+    """
 
     nats: str
     groups: tuple[str, ...] = ("main",)
     host: str = "127.0.0.1"
     port: int = 8002
     durability: str = "normal"
+    nats_cert: str | None = None
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Runtime:
@@ -47,7 +51,11 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A platform that serves, as platform.json tells it. `started_at` is RFC 3339."""
+    """A platform that serves, as platform.json tells it. `started_at` is RFC 3339.
+
+    `tls_cert` and `nats_cert` are files with the one certificate that is shown there; None without TLS, or
+    where it is a NATS server of somebody else.
+    """
 
     pid: int
     ws: str
@@ -57,6 +65,8 @@ class Platform:
     host: str
     port: int
     started_at: str
+    tls_cert: str | None = None
+    nats_cert: str | None = None
 
 
 class Settings(Protocol):

@@ -10,11 +10,15 @@ _LOGIN = re.compile(r"//[^@/]*@")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A NATS URL such as ``nats://127.0.0.1:4222`` (several with commas), and a login if it wants one."""
+    """A NATS URL such as ``nats://127.0.0.1:4222`` (several with commas), and a login if it wants one.
+
+    `certificate` is the file with the one certificate that the server must show, where that is known.
+    """
 
     url: str = field(repr=False)
     user: str | None = None
     password: str | None = field(repr=False, default=None)
+    certificate: str | None = None
 
     @property
     def place(self) -> str:

@@ -75,6 +75,7 @@ class Server:
         durability: "strict" waits for the disk at every message, "normal" at most a second.
         fds: file descriptors it inherits, such as a lock that lives as long as it does.
         program: another nats-server than the installed one.
+        certificate: files with its certificate and the key; with them it speaks TLS only.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Server:
         durability: str = "normal",
         fds: Sequence[int] = (),
         program: Binary | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.store = Path(store).absolute()
         self.logs = Path(logs).absolute() if logs is not None else self.store
@@ -99,17 +101,20 @@ class Server:
         self._durability = durability
         self._fds = tuple(fds)
         self._program = program
+        self._certificate = certificate
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where clients on this machine reach it."""
-        return f"nats://{EVERYWHERE.get(self.host, self.host)}:{self.port}"
+        scheme = "tls" if self._certificate else "nats"
+        return f"{scheme}://{EVERYWHERE.get(self.host, self.host)}:{self.port}"
 
     def address(self, role: Role = "platform") -> Address:
         """Where it is, with the login of a role."""
         user, password = self.logins[role]
-        return Address(self.url, user, password)
+        shown = str(self._certificate[0]) if self._certificate else None
+        return Address(self.url, user, password, shown)
 
     @property
     def pid(self) -> int | None:
@@ -215,7 +220,7 @@ class Server:
         )
         with self._outcry.open("wb") as outcry:
             return subprocess.Popen(
-                leashed([str(program.path), "-c", str(configuration() / "embedded.conf")]),
+                leashed([str(program.path), "-c", str(configuration() / "embedded.conf"), *self._tls()]),
                 stdin=subprocess.DEVNULL,
                 stdout=outcry,
                 stderr=outcry,
@@ -223,6 +228,13 @@ class Server:
                 env={**_neutral(os.environ), **values},
                 start_new_session=True,  # Ctrl-C is for the platform, which stops its parts in order
             )
+
+    def _tls(self) -> list[str]:
+        """Flags, because a configuration cannot say "if there is a certificate"."""
+        if self._certificate is None:
+            return []
+        shown, key = map(str, self._certificate)
+        return ["--tls", "--tlscert", shown, "--tlskey", key]
 
     async def _listens(self, written: int) -> None:
         """Wait for the file in which it names its port."""

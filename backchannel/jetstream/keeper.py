@@ -14,6 +14,7 @@ import structlog
 from backchannel.errors import Forbidden
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.wire import Wire
+from backchannel.tls import trusting
 
 log = structlog.get_logger()
 
@@ -153,6 +154,7 @@ class Keeper:
             name=self._name,
             user=self._address.user,
             password=self._address.password,
+            tls=trusting(self._address.certificate),
             error_cb=failed,
             disconnected_cb=lost,
             reconnected_cb=settled,

@@ -15,6 +15,7 @@ from typing import Any, cast
 import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.errors import Error
 from nats.protocol.parser import Parser
 
 from backchannel.jetstream.arrived import Receiver
@@ -164,6 +165,13 @@ class Wire(Client):
     def _socket(self) -> asyncio.WriteTransport | None:
         writer = getattr(self._transport, "_io_writer", None)
         return cast("asyncio.WriteTransport", writer.transport) if writer is not None else None
+
+    def _connect_command(self) -> bytes:
+        """The login is said to nobody in the clear who should have spoken TLS."""
+        expected = self._current_server is not None and self._current_server.uri.scheme == "tls"
+        if expected and not self._server_info.get("tls_required"):
+            raise Error("the server does not speak TLS, and its address begins with tls://")
+        return super()._connect_command()
 
     async def _process_pong(self) -> None:
         """A pong nobody waits for any more must not end the read loop."""
