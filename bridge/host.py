@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from backchannel.errors import Unavailable
 from backchannel.protocol.claims import Claims
 from bridge.room import Peer
 from bridge.wire import Wire
+
+
+class StoredAt(NamedTuple):
+    """What `POST /store` answers."""
+
+    status: str
+    cursor: str
+    realtime: str
+    duplicate: bool
 
 
 class Host(Protocol):

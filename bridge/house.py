@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -39,6 +39,7 @@ from bridge.config import Config
 from bridge.directory import Directory
 from bridge.door import Caller, Door
 from bridge.feed import Feed
+from bridge.host import StoredAt
 from bridge.metrics import Metrics
 from bridge.nonces import Nonces
 from bridge.paces import Pacing
@@ -63,15 +64,6 @@ SURVEYED_EACH = 5.0
 SWEPT_EACH = 1.0
 LAST_WORDS = 2.0
 """Seconds in which a closing house writes down what it must."""
-
-
-class StoredAt(NamedTuple):
-    """What `POST /store` answers."""
-
-    status: str
-    cursor: str
-    realtime: str
-    duplicate: bool
 
 
 class House:

@@ -21,7 +21,7 @@ COLUMNS = ("id", "group", "at", "service", "subject", "message_id", "attempts", 
 
 @click.group(cls=Group)
 def dead() -> None:
-    """See what could not be handled, and have it handled after all."""
+    """See what could not be handled, and redeliver it."""
 
 
 @dead.command("ls")

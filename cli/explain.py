@@ -23,7 +23,7 @@ LOOKS = 200
 @click.option("--cursor", help="Where it lies, as `accepted` told it; finds it at once.")
 @click.pass_obj
 def explain(terminal: Terminal, where: Where, message_id: str, cursor: str | None) -> None:
-    """Say what became of MESSAGE_ID: stored, for whom, received, handled, set aside."""
+    """Say why a message arrived, or did not."""
     found = asyncio.run(_explained(where, message_id, cursor))
     if terminal.json:
         terminal.put(found)

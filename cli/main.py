@@ -17,7 +17,7 @@ from cli.terminal import Terminal
 NOUNS = {
     "up": Noun("cli.up:up", "Start everything on this machine."),
     "status": Noun("cli.status:status", "Show how the platform is, on one screen."),
-    "token": Noun("cli.token:token", "Issue tokens for agents, people and services, and take them back."),
+    "token": Noun("cli.token:token", "Issue tokens, look into them, and take them back."),
     "agents": Noun("cli.agent:agents", "Show who is known and who is here, and send somebody away."),
     "sidebars": Noun("cli.sidebar:sidebars", "Follow sidebars, and steer them."),
     "approvals": Noun("cli.approval:approvals", "See what waits for a human, and answer it."),

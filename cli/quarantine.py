@@ -20,7 +20,7 @@ _message_id = click.argument("message_id")
 
 @click.group(cls=Group)
 def quarantine() -> None:
-    """Look at messages that were parked as loops; let them go or drop them."""
+    """Look at what was parked as a loop, and let it go."""
 
 
 @quarantine.command("ls")

@@ -28,7 +28,7 @@ LEVELS = ("autonomous", "low", "medium", "high", "locked")
 
 @click.group(cls=Group)
 def token() -> None:
-    """Issue tokens for agents, people and services, and take them back."""
+    """Issue tokens, look into them, and take them back."""
 
 
 for _command in (inspect, revoke, rotate_key):

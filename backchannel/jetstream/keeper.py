@@ -39,6 +39,10 @@ class Timings:
     retry: float = 0.2
 
 
+REFUSED = ("authorization violation", "authorization failed")
+"""What the server says, or its client, when a login is refused."""
+
+
 class Keeper:
     """Owner of the current client. `wire` is that client, or None before the first one.
 
@@ -112,6 +116,8 @@ class Keeper:
                 await self._watch(wire)
             except Exception:
                 log.exception("connection_watch_failed", connection=self._name)
+            if wire.last_error is not None:  # a login that was asked about is refused after the connect
+                self._note(wire.last_error)
             self._lose(wire)
             wire.abort()
             await wire.end(self._timings.connect)
@@ -208,7 +214,7 @@ class Keeper:
 
     def _note(self, problem: Exception) -> None:
         self.problem = str(problem) or type(problem).__name__
-        if "authorization violation" in self.problem.lower():
+        if any(words in self.problem.lower() for words in REFUSED):
             self.refused.set()
         log.debug("nats_connection_problem", connection=self._name, problem=repr(problem))
 

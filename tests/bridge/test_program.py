@@ -267,7 +267,7 @@ async def test_its_log_is_json_and_keeps_secrets(start: Start, furnished: None, 
         ({"BACKCHANNEL_TOKEN_KEY_FILE": "/nowhere/key"}, 1, "/nowhere/key"),
         ({"BACKCHANNEL_MAX_CONNECTIONS": "many"}, 2, "BACKCHANNEL_MAX_CONNECTIONS must be a whole number"),
         ({"BACKCHANNEL_HEARTBEAT_SECONDS": "-1"}, 2, "BACKCHANNEL_HEARTBEAT_SECONDS must be"),
-        ({"BACKCHANNEL_NATS_USER": "stranger"}, 4, "stranger"),
+        ({"BACKCHANNEL_NATS_PASSWORD_FILE": "/etc/hostname"}, 4, "refuses the user platform"),
     ],
 )
 async def test_a_wrong_setting_is_one_sentence_and_an_exit_code(

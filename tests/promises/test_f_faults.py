@@ -49,7 +49,7 @@ def counting(platform: Platform) -> tuple[Worker, list[Call]]:
 
 @contextlib.asynccontextmanager
 async def admin(platform: Platform) -> AsyncIterator[Connection]:
-    user, password = Home(platform.data).nats_login("platform")
+    user, password = Home(platform.data).nats_login("steward")
     address = Address(platform.nats, user, password)
     async with await Connection.open(address, name="admin") as connection:
         yield connection
