@@ -171,6 +171,9 @@ class Wire(Client):
         expected = self._current_server is not None and self._current_server.uri.scheme == "tls"
         if expected and not self._server_info.get("tls_required"):
             raise Error("the server does not speak TLS, and its address begins with tls://")
+        if self._server_info.get("tls_required") and self._socket is not None:
+            # nats-py does not tell its stream, and asyncio complains then whenever the server hangs up.
+            self._socket.get_protocol()._over_ssl = True  # type: ignore[attr-defined]
         return super()._connect_command()
 
     async def _process_pong(self) -> None:

@@ -170,6 +170,8 @@ async def test_a_refusal_is_said_in_words_over_tls(platform: Platform, pair: tup
 
 async def test_commands_find_their_way_over_tls(platform: Platform) -> None:
     assert (await platform.json("status"))["status"] == "healthy"
+    code, _, err = await platform.run("status")
+    assert (code, err) == (0, "")
     assert (await platform.run("streams", "ls"))[0] == 0
     code, out, err = await platform.run("doctor")
     assert f"{platform.http} is healthy" in out + err
