@@ -36,7 +36,7 @@ LANES = ("critical", "high", "normal", "low", "background")
 NEWEST = 4
 """Only so many of an example's sidebars are spoken to, so that agents get into each other's way."""
 SHORT = 25
-LONG = {"short": 100}.get(os.environ.get("BACKCHANNEL_CAMPAIGN", ""), 1000)
+LONG = {"short": 40}.get(os.environ.get("BACKCHANNEL_CAMPAIGN", ""), 1000)
 MOODS = tuple(status for status in SidebarStatus if status not in TERMINAL)
 DIE = 48
 """Of so many drawn kills one is done in a campaign, and more in a short walk: each takes six seconds,
