@@ -31,10 +31,10 @@ async def test_a11_a_rate_that_is_set_anew_counts_for_who_is_connected(bare: Pla
 
 async def test_a11_coming_back_does_not_fill_an_agents_bucket(bare: Platform) -> None:
     bridge = await bare.bridge()
+    await bare.agent("bob")  # is told when the limits are in force
     limits = {"limits.agent_messages_per_second": 1, "limits.messages_per_second": 1}
     for name, value in limits.items():
         await Bucket(bare.connection, "BC_config").put(name, json.dumps(value).encode())
-    await bare.agent("bob")
     await eventually(lambda: all(peer.session.limits.messages_per_second == 1 for peer in bridge.house.peers))
     codes = set()
     for _ in range(40):  # a bucket of its own for each connection would let all of them pass
