@@ -93,7 +93,7 @@ class Parts:
         self._door = listen(plan.host, plan.port)
         os.set_inheritable(self._door.fileno(), True)
         port = self._door.getsockname()[1]
-        self._url = url = await self._nats.start()
+        url = await self._nats.start()
         home.token_key()
         home.set_runtime(Runtime(url, plan.groups, plan.host, port, plan.durability, self._nats.certificate))
         await self._furnish(url)
@@ -167,6 +167,7 @@ class Parts:
             await furnish(connection, self._plan.groups)
             await take_over(self._home, connection)
             await platform_deed(connection, self._home, self._plan.groups, "started", self._said())
+            self._url = url  # only what is on record as started is entered as stopped
         finally:
             await connection.close()
 
