@@ -247,7 +247,7 @@ class Arrival:
         wanted = cursor.sequence if cursor else standing.acked if standing else 0
         if wanted > self.feed.extent.last:
             await self.feed.survey()  # another bridge may have seen more
-        self.feed.flush()
+        self.feed.fanout.flush()
         found = course(cursor, standing, self.feed.extent, self.feed.position)
         if found.outcome == "live_only" and not await self._replay(found).measure():
             return nothing_waits(found)

@@ -110,13 +110,13 @@ class Ear:
 
     def grant(self, access: Collection[str]) -> None:
         """Hear these sidebars from now on, beside those it is in."""
-        live = self in self._feed.listeners
+        live = self in self._feed.fanout.listeners
         if live:
-            self._feed.flush()
-            self._feed.part(self)
+            self._feed.fanout.flush()
+            self._feed.fanout.part(self)
         self.access = frozenset(access)
         if live:
-            self._feed.join(self)
+            self._feed.fanout.join(self)
 
     def writable(self) -> None:
         """The line is free again."""
@@ -136,7 +136,7 @@ class Ear:
 
     def tune(self, said: Subscription, wish: Preference | None) -> None:
         """From the next event on this is what it wants, and how on a slow line."""
-        self._feed.flush()
+        self._feed.fanout.flush()
         self._opened_valve().tune(said, wish)
         self._give_due()
 

@@ -319,7 +319,7 @@ class House:
         if peer.session.claims is not None and self.roster.leave(peer):
             self.metrics.connections.labels(peer.session.permission).dec()
         if peer.feed is not None and peer.ear is not None:
-            peer.feed.part(peer.ear)
+            peer.feed.fanout.part(peer.ear)
 
     async def _write_down(self, peer: Peer) -> None:
         if peer.seats is not None:

@@ -16,6 +16,7 @@ from backchannel.protocol.catalog import read_object
 from backchannel.protocol.subject import happened_in
 from bridge.ear import Ear
 from bridge.feed import Feed
+from bridge.reading import readable
 from bridge.ring import Event
 
 EXACT = 5_000
@@ -70,7 +71,7 @@ class Infodump:
         for cursor in self.wanted.cursors:
             if cursor.epoch != self.feed.epoch:
                 raise NotFound("That position belongs to another log: this one was made anew since.")
-        self.feed.flush()
+        self.feed.fanout.flush()
         after = await self._position(self.wanted.since, 0) - 1
         until = await self._last(self.wanted.until)
         if self.wanted.after is not None:
@@ -159,7 +160,7 @@ class Infodump:
                 looked_at += 1
                 if looked_at % AT_ONCE == 0:
                     await asyncio.sleep(0)
-                where = self.feed.readable(record)
+                where = readable(record)
                 if where is None or not self.wanted.takes(record.sequence, where.rank):
                     continue
                 event = self.feed.event(record, where)

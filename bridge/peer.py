@@ -86,7 +86,7 @@ class Peer:
         """How this connection is, as others may know it."""
         ear, pulse = self.ear, self._pulse
         score = pulse.score(congested=self.wire.paused)
-        live = ear is not None and self.feed is not None and ear in self.feed.listeners
+        live = ear is not None and self.feed is not None and ear in self.feed.fanout.listeners
         return {
             "health": score,
             "condition": condition(score),

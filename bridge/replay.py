@@ -10,11 +10,13 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from backchannel.delivery.resume import Course
+from backchannel.delivery.traits import URGENT
 from backchannel.errors import Unavailable
 from backchannel.jetstream.read import Page, Record
 from backchannel.protocol.subject import content_of, inbox_of, urgent_in
-from bridge.feed import PAGE, URGENT, Feed
+from bridge.feed import PAGE, Feed
 from bridge.listeners import EVERYONE, Listener
+from bridge.reading import readable
 from bridge.ring import Event
 
 log = structlog.get_logger("bridge.replay")
@@ -81,7 +83,7 @@ class Replay:
 
     async def measure(self) -> int:
         """How many events are to come. Raises Unavailable."""
-        self.feed.flush()
+        self.feed.fanout.flush()
         until = self.feed.position
         if self.feed.ring.covers(self.course.after):
             self.total = sum(1 for event in self.feed.ring.after(self.course.after) if self._visible(event))
@@ -108,12 +110,12 @@ class Replay:
             if not self.feed.ring.covers(position):
                 position = await self._from_log(position)
             position = await self._from_ring(position)
-            if self.reader in self.feed.listeners:
+            if self.reader in self.feed.fanout.listeners:
                 return position
 
     def _at_once(self, position: int) -> bool:
         """Whether all that is to come comes in this very turn, so that nothing can overtake it."""
-        self.feed.flush()
+        self.feed.fanout.flush()
         ring = self.feed.ring
         return ring.covers(position) and len(self._stretch(position)) == len(ring.after(position))
 
@@ -126,10 +128,10 @@ class Replay:
                         return
                     position = batch.position
                 continue
-            self.feed.flush()
+            self.feed.fanout.flush()
             stretch = self._stretch(position)
             if not stretch:
-                self.feed.returning[self.reader] = self.reader
+                self.feed.fanout.returning[self.reader] = self.reader
                 return
             if not await self._ahead([one for one in stretch if one.rank < URGENT and self._visible(one)]):
                 return
@@ -160,13 +162,13 @@ class Replay:
     async def _from_ring(self, position: int) -> int:
         """Read on in the ring, a stretch at a time; at its end, join the audience in the same turn."""
         while self.feed.ring.covers(position):
-            self.feed.flush()
+            self.feed.fanout.flush()
             stretch = self._stretch(position)
             for chunk in _chunks(self._fresh([event for event in stretch if self._visible(event)])):
                 self._give(chunk)
             position = stretch[-1].sequence if stretch else position
             if not self.feed.ring.after(position, 1):
-                self.feed.join(self.reader)
+                self.feed.fanout.join(self.reader)
                 self.reader.caught_up(self.feed.position)
                 self.reader.go_live()
                 return self.feed.position
@@ -242,9 +244,7 @@ class Replay:
             yield self._batch(ready, position)
 
     def _batch(self, records: Sequence[Record], position: int) -> Batch:
-        events = [
-            self.feed.event(record, found) for record in records if (found := self.feed.readable(record))
-        ]
+        events = [self.feed.event(record, found) for record in records if (found := readable(record))]
         return Batch([event for event in events if self._visible(event)], position)
 
     def _personal(self) -> list[str]:

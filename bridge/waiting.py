@@ -20,6 +20,7 @@ from backchannel.protocol.message import ShortText
 from backchannel.service.waits import WaitGraph
 from bridge.exchanges import Key
 from bridge.feed import Feed
+from bridge.reading import readable
 
 MOST = 4
 """Waits of one agent at this bridge."""
@@ -122,7 +123,7 @@ class Waiting:
         if place is None:
             return None
         for record in (await feed.page(place - 1, ">", place)).records:
-            found = feed.readable(record)
+            found = readable(record)
             if found is None or not feed.membership.sees(
                 claims.sub, found.to, record.sequence, claims.sidebar_access
             ):

@@ -11,7 +11,7 @@ from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
 from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone
 
 URGENT = len(NEVER_DROPPED)
-"""Ranks below this are never held back and never filtered."""
+"""Ranks below this are never held back and never filtered, and overtake a catch-up."""
 
 LOW = RANK[Lane.LOW]
 

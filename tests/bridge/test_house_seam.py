@@ -143,7 +143,7 @@ async def come_back(
     for step in history:
         if (record := log.append(step)) is not None:
             feed._heard(record)
-    feed.flush()
+    feed.fanout.flush()
     wire, bounds = cast(Wire, paper), Bounds(events=10_000, at_once=100)
     ear = Ear(wire, feed, Metrics(), bounds, lambda code, reason: None, agent=AGENT, access=())
     course = Course(
@@ -204,7 +204,7 @@ def test_a_crowd_of_listeners_hears_what_a_naive_one_would() -> None:
             bounds = Bounds(events=10_000)
             wire = cast(Wire, papers[-1])
             ear = Ear(wire, feed, Metrics(), bounds, lambda code, reason: None, agent=AGENT, access=())
-            feed.join(ear)
+            feed.fanout.join(ear)
         for round_number in range(40):
             steps: list[Step] = [("write", room, "normal") for room in ROOMS]
             steps += [
@@ -218,7 +218,7 @@ def test_a_crowd_of_listeners_hears_what_a_naive_one_would() -> None:
                 feed._heard(record)
             if round_number % 4 == 0:
                 await asyncio.sleep(0)
-        feed.flush()
+        feed.fanout.flush()
         for paper in papers:
             assert [sequence for sequence, _ in paper.heard] == log.visible
 

@@ -206,9 +206,9 @@ async def test_who_has_gone_leaves_nothing_behind(platform: Platform) -> None:
                 one.vanish()
     feed = house.feeds["main"]
     await eventually(lambda: not house.peers and not house.chores.errands)
-    assert not feed.returning
-    assert len(feed.listeners) == 0
-    assert not feed.listeners._by_key
+    assert not feed.fanout.returning
+    assert len(feed.fanout.listeners) == 0
+    assert not feed.fanout.listeners._by_key
     assert not house.positions._held
     assert not house.presence._leases
     assert not house.roster._present

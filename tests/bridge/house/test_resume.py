@@ -198,7 +198,7 @@ async def test_what_is_urgent_overtakes_a_long_catch_up_and_comes_once(platform:
     slow.socket.transport.pause_reading()
     await slow.raw({"type": "hello", **resume(bob)})
     house = platform.bridges[0].house
-    await eventually(lambda: house.feeds["main"].returning)
+    await eventually(lambda: house.feeds["main"].fanout.returning)
     urgent = await ada.remember("fire", priority="critical")
     slow.socket.transport.resume_reading()
     await slow.frame("live")
