@@ -46,10 +46,14 @@ class Quiet(Listener):
 
 
 class Alarmed(Quiet):
-    """Notes how old each emergency is when it comes, also before it is live."""
+    """Notes how old each emergency is when it comes, also before it is live.
+
+    Those from before it connected are left out: they were there before anybody could have heard them.
+    """
 
     def __init__(self, host: str, token: str) -> None:
         super().__init__(host, token, sys.maxsize, array("d"))
+        self.since = time.monotonic_ns()
         self.alarms = array("d")
         self.outcome, self.replaying = "", 0
 
@@ -60,7 +64,9 @@ class Alarmed(Quiet):
         found = body.find(ALARM)
         while found >= 0:
             start = found + len(ALARM)
-            self.alarms.append((now - int(body[start : body.index(b'"', start)])) / 1e6)
+            sent = int(body[start : body.index(b'"', start)])
+            if sent >= self.since:
+                self.alarms.append((now - sent) / 1e6)
             found = body.find(ALARM, start)
         super()._take(opcode, body, now)
 
