@@ -20,6 +20,7 @@ from backchannel.protocol.subject import COMMANDS, command_subject, events_strea
 from backchannel.service.running import serve
 from handlers.sidebar import service
 from tests.build import message
+from tests.eventually import eventually
 
 WAIT = 30.0
 
@@ -51,9 +52,7 @@ async def answered(connection: Connection, group: str) -> bool:
 
 
 async def until_answered(connection: Connection, group: str) -> None:
-    async with asyncio.timeout(WAIT):
-        while not await answered(connection, group):
-            continue
+    await eventually(lambda: answered(connection, group))
 
 
 async def test_a_command_of_a_group_that_is_not_served_here_waits_for_who_serves_it(

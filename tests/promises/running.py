@@ -21,8 +21,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from backchannel.home import Home
 from backchannel.jetstream.leash import leashed
 from tests.build import content
+from tests.eventually import eventually
 
-WAIT = 30.0
+WAIT = 60.0
 BACKCHANNEL = str(Path(sys.executable).with_name("backchannel"))
 Frame = dict[str, Any]
 
@@ -243,6 +244,19 @@ class Raw:
         return await self.find(
             lambda frame: frame["type"] in ("result", "error") and frame["in_reply_to"] == sent["message_id"]
         )
+
+    async def query(self, name: str, fits: Callable[[Frame], object] = bool, **params: Any) -> Frame:
+        """Ask until the answer fits; a refusal that may be tried again is tried again when it says."""
+
+        async def look() -> Frame:
+            answer = await self.result("query", query=name, params=params)
+            if answer["type"] != "error":
+                return answer
+            assert answer["retryable"], answer
+            await asyncio.sleep(answer["retry_after"] or 0)
+            return {}
+
+        return await eventually(look, lambda answer: answer and fits(answer))
 
     async def result_of(self, message_id: str) -> Frame:
         """The result of a command that was sent before, perhaps over another connection."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from tests.promises.running import WAIT, Frame, Platform, Raw
+from tests.promises.running import Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,11 +84,10 @@ async def test_c12_the_busy_and_the_absent_are_called_only_if_nobody_is_free_and
 async def gone(watcher: Raw, agent: Raw) -> None:
     """Wait until the directory says that an agent has left."""
     name = agent.welcome["agent_id"]
-    async with asyncio.timeout(WAIT):
-        while True:
-            roster = (await watcher.result("query", query="agents", params={}))["agents"]
-            if not any(found["online"] for found in roster if found["agent_id"] == name):
-                return
+    await watcher.query(
+        "agents",
+        lambda answer: not any(found["online"] for found in answer["agents"] if found["agent_id"] == name),
+    )
 
 
 async def test_c12_who_says_it_is_offline_is_left_alone_and_nobody_else_is_not_found(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.eventually import PAUSE
 from tests.promises.running import Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,17 +82,23 @@ async def test_c14_of_a_merge_all_is_there_or_nothing_whenever_somebody_looks(pl
 
     async def look(child: str) -> None:
         """As long as the child is open the parent has nothing of it, and from then on everything."""
-        while True:
-            below, above = await asyncio.gather(
-                platform.json("sidebars", "show", child), platform.json("sidebars", "show", parent)
-            )
-            results = [told["sidebar_id"] for told in above["child_results"]]
-            if below["status"] == "merged":
-                above = await platform.json("sidebars", "show", parent)
-                assert child in [told["sidebar_id"] for told in above["child_results"]]
-                return
-            if child in results:
-                assert (await platform.json("sidebars", "show", child))["status"] == "merged"
+
+    eyes = await platform.enter(ada.token, permission="observer", purpose="observer")
+
+    async def shown(sidebar: str) -> Frame:
+        found: Frame = (await eyes.query("sidebar", sidebar_id=sidebar))["sidebar"]
+        return found
+
+    async def results() -> list[str]:
+        return [told["sidebar_id"] for told in (await shown(parent))["child_results"]]
+
+    async def look(child: str) -> None:
+        """As long as the child is open the parent has nothing of it, and from then on everything."""
+        while (await shown(child))["status"] != "merged":
+            if child in await results():
+                assert (await shown(child))["status"] == "merged"
+            await asyncio.sleep(PAUSE)
+        assert child in await results()
 
     watched = asyncio.create_task(look(children[-1]))
     for child in children:

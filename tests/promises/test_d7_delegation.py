@@ -20,10 +20,10 @@ async def crew(platform: Platform, away: str, *names: str, skill: str) -> list[R
 
 async def left(asker: Raw, name: str) -> None:
     """Wait until the platform knows that an agent is not connected."""
-    while True:
-        answer = await asker.result("query", query="agents")
-        if not next(agent for agent in answer["agents"] if agent["agent_id"] == name)["online"]:
-            return
+    await asker.query(
+        "agents",
+        lambda answer: not next(one for one in answer["agents"] if one["agent_id"] == name)["online"],
+    )
 
 
 async def urgent(sender: Raw, name: str, **fields: str) -> str:

@@ -13,6 +13,7 @@ from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Entry, Publisher
 from backchannel.protocol.subject import claim_mark, order_subject
+from tests.eventually import eventually
 from tests.promises.running import Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,8 +57,8 @@ async def test_what_was_set_aside_is_delivered_again_and_applied_once(platform: 
 
     code, _, err = await platform.run("dead", "redeliver", command)
     assert code == 0, err
-    while not await platform.json("dead", "ls"):
-        pass  # what lies in its way is still there: it fails again, and is set aside again
+    # What lies in its way is still there: it fails again, and is set aside again.
+    await eventually(lambda: platform.json("dead", "ls"))
     await written(platform, order_subject("main", claim_mark(sent, "ghost")), {"delegates": []})
     code, _, err = await platform.run("dead", "redeliver", "--all")
     assert code == 0, err
@@ -84,11 +85,11 @@ async def test_explain_says_for_whom_a_message_was_and_how_far_each_is(platform:
     got = await bob.find(lambda frame: frame.get("message_id") == said["message_id"])
     await bob.send_raw({"type": "ack", "cursor": got["cursor"]})
     assert (await ada.result("sidebar_invite", sidebar_id=sidebar, agents=["cleo"]))["status"] == "success"
-    while True:
-        told = await platform.json("explain", said["message_id"])
-        (row,) = told["recipients"]
-        if row["state"] == "received":
-            break
+    told = await eventually(
+        lambda: platform.json("explain", said["message_id"]),
+        lambda told: told["recipients"][0]["state"] == "received",
+    )
+    (row,) = told["recipients"]
     assert row["agent_id"] == "bob" and sidebar in row["why"]
     assert [late["agent_id"] for late in told["not_for"]] == ["cleo"]
     assert told["stored"][0]["cursor"] == got["cursor"] and "4711" not in str(told)

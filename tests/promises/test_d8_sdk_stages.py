@@ -8,6 +8,7 @@ import pytest
 
 from backchannel.client import Agent
 from backchannel.errors import NotFound
+from tests.eventually import eventually
 from tests.promises.running import WAIT, Platform
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -27,10 +28,11 @@ async def test_a_critical_update_is_acknowledged_when_it_is_taken_and_before_it_
         first = await anext(inbox)
         second = await anext(inbox)  # in hand, and not done: the cursor stands before it
         assert {first.type, second.type} == {"mention_route"}
-        told = (await ada.delivery(urgent))["recipients"][0]
-        while not told["received"]:  # written about once a second
-            told = (await ada.delivery(urgent))["recipients"][0]
-        assert told["handled"] is None
+        answer = await eventually(
+            lambda: ada.delivery(urgent),
+            lambda answer: answer["recipients"][0]["received"],  # written about once a second
+        )
+        assert answer["recipients"][0]["handled"] is None
         assert (await ada.delivery(calm))["recipients"][0]["agent_id"] == "bob"
         await bob.handled(second, "done", "looked")
         row = (await ada.delivery(str(second.message_id)))["recipients"][0]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.eventually import eventually
 from tests.promises.running import Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,10 +24,10 @@ async def standing(sender: Raw, message_id: str, agent: str) -> Frame:
 
 async def until(sender: Raw, message_id: str, agent: str, **wanted: Any) -> Frame:
     """Ask until the recipient is that far; acknowledgements are written about once a second."""
-    while True:
-        row = await standing(sender, message_id, agent)
-        if all(row[name] == value for name, value in wanted.items()):
-            return row
+    return await eventually(
+        lambda: standing(sender, message_id, agent),
+        lambda row: all(row[name] == value for name, value in wanted.items()),
+    )
 
 
 async def mentioned(sender: Raw, target: Raw | None, name: str, **fields: Any) -> str:

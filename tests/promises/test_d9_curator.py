@@ -12,6 +12,7 @@ from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.protocol.subject import order_subject, watch_mark
+from tests.eventually import eventually
 from tests.promises.running import Frame, Platform, Raw
 from tests.promises.test_d8_dead_letters import written
 
@@ -137,8 +138,7 @@ async def test_an_event_whose_follower_fails_is_set_aside_and_followed_after_all
     watched = order_subject("main", watch_mark("lou"))
     await written(impatient, watched, {"through": "nonsense"})
     sent = await urgent(ada, "lou")
-    while not (rows := await impatient.json("dead", "ls")):
-        pass  # three attempts
+    rows = await eventually(lambda: impatient.json("dead", "ls"))  # after three attempts
     assert [(row["service"], row["message_id"]) for row in rows] == [("curator", sent)]
     await written(impatient, watched, {})
     code, _, err = await impatient.run("dead", "redeliver", "--all")

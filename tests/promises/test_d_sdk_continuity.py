@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from backchannel.client import Agent, Gap, Incoming, MemoryUpdate
+from tests.eventually import eventually
 from tests.promises.running import WAIT, Platform
 from tests.promises.test_d_continuity import LARGE, say, serving
 
@@ -96,9 +97,7 @@ async def test_d15_while_nothing_is_lost_the_counts_agree(platform: Platform) ->
     async with Agent.connect("agree-bob", url=platform.ws, token=platform.signed("agree-bob")) as me:
         sent = await say(ada, *map(str, range(20)))
         await heard(me, "19")
-        async with asyncio.timeout(WAIT):
-            while me.continuity.verified != sent[-1]["cursor"]:
-                await me.ask("ping")
+        await eventually(lambda: me.ask("ping"), lambda _: me.continuity.verified == sent[-1]["cursor"])
         assert me.continuity.mismatches == 0 and me.continuity.checks >= 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.build import content
+from tests.eventually import eventually
 from tests.promises.http import fetch
 from tests.promises.running import Platform
 
@@ -73,22 +73,19 @@ async def test_h1_agents_ls_tells_who_is_here(platform: Platform) -> None:
     assert agents["h1-here"]["online"] is True and agents["h1-here"]["specialties"] == ["tls"]
     assert agents["h1-away"]["online"] is False
     await here.close()
-    async with asyncio.timeout(20):
-        while True:
-            agents = {agent["agent_id"]: agent for agent in await platform.json("agents", "ls")}
-            if not agents["h1-here"]["online"]:
-                break
+    await eventually(
+        lambda: platform.json("agents", "ls"),
+        lambda agents: not next(one for one in agents if one["agent_id"] == "h1-here")["online"],
+    )
 
 
 async def test_h1_what_an_agent_says_of_itself_is_in_the_directory(platform: Platform) -> None:
     ada = await platform.agent("h1-ada")
     await ada.ask("agent_presence", status="working", current_context="main", specialties=["logs"])
-    async with asyncio.timeout(20):
-        while True:
-            agents = {agent["agent_id"]: agent for agent in await platform.json("agents", "ls")}
-            if agents["h1-ada"]["status"] == "working":
-                break
-    assert agents["h1-ada"]["specialties"] == ["logs"]
+    shown = await eventually(
+        lambda: platform.json("agents", "show", "h1-ada"), lambda shown: shown["status"] == "working"
+    )
+    assert shown["specialties"] == ["logs"]
 
 
 async def test_h1_streams_are_listed_described_and_viewed(platform: Platform) -> None:
@@ -121,9 +118,7 @@ async def test_h1_commands_without_a_platform_say_so(tmp_path: Path) -> None:
 
 async def test_g3_health_tells_of_a_dead_part_and_of_its_return(fragile: Platform) -> None:
     async def until(status: int) -> None:
-        async with asyncio.timeout(40):
-            while (await fetch(f"{fragile.http}/health")).status != status:
-                continue
+        await eventually(lambda: fetch(f"{fragile.http}/health"), lambda answer: answer.status == status)
 
     await until(200)
     for name, expected in (("handlers", 206), ("nats-server", 503)):

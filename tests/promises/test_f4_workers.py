@@ -22,6 +22,7 @@ from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.service.keeping import grants_of
+from tests.eventually import eventually
 from tests.promises.running import WAIT, Platform
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -85,10 +86,7 @@ class Desk:
 
     async def closed(self, grant_id: str) -> list[str]:
         """The same, once the result is there; it is written when all else is done."""
-        async with asyncio.timeout(WAIT):
-            while "result" not in (found := await self.trail(grant_id)):
-                pass
-        return found
+        return await eventually(lambda: self.trail(grant_id), lambda found: "result" in found)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -7,7 +7,7 @@ import json
 import os
 import resource
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from backchannel.service.audit.table import FILE
 from backchannel.service.audit.verify import Verification
 from backchannel.service.keeping import seed_of
 from backchannel.service.trail import Trail
+from tests.eventually import eventually
 from tests.promises.http import fetch
 from tests.promises.running import Platform
 from tests.promises.test_f5_audit import CHECK_FAILED, logged_in, until, verified
@@ -52,12 +53,6 @@ async def fill(platform: Platform, count: int = RECORDS) -> None:
         written = await asyncio.gather(*map(trail.write, deeds))
         await trail.close()
     await eventually(lambda: copied(platform, written[-1].position))
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while not await holds():  # noqa: ASYNC110  somebody else's progress
-            await asyncio.sleep(0.05)
 
 
 async def copied(platform: Platform, position: int) -> bool:
@@ -199,12 +194,10 @@ async def test_a_full_disk_stops_the_copies_and_nothing_else_and_they_catch_up(p
 
 
 async def until_health(platform: Platform, status: int, fault: str) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            answer = await fetch(platform.http + "/health")
-            if answer.status == status and fault in "; ".join(answer.json()["faults"]):
-                return
-            await asyncio.sleep(0.2)
+    await eventually(
+        lambda: fetch(platform.http + "/health"),
+        lambda answer: answer.status == status and fault in "; ".join(answer.json()["faults"]),
+    )
 
 
 async def test_whatever_is_killed_nothing_acknowledged_is_lost_and_the_chain_holds(

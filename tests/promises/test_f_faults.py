@@ -16,6 +16,7 @@ from backchannel.client.worker import Call, Worker
 from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
+from tests.eventually import eventually
 from tests.promises.running import WAIT, Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio
@@ -128,12 +129,11 @@ async def test_f5_without_a_trail_nothing_is_decided_and_nothing_runs(tmp_path: 
         before = await ada.result("tool_request", tool="count", params={"n": 1})
         await ada.find(lambda f: f["type"] == "tool_result" and f["request_id"] == before["request_id"])
         async with admin(platform) as connection:
+            log = platform.data / "logs" / "handlers.log"
             await bounded(connection, 0)
             sent = await ada.send("tool_request", tool="count", params={"n": 2})
             assert (await ada.answer_to(sent["message_id"]))["type"] == "accepted"
-            async with asyncio.timeout(WAIT):
-                while "command_failed" not in (platform.data / "logs" / "handlers.log").read_text():
-                    await platform.run("status")
+            await eventually(lambda: asyncio.to_thread(log.read_text), lambda text: "command_failed" in text)
             assert [call.params["n"] for call in ran] == [1]
             assert not [f for f in ada.frames if f.get("request_id") == sent["message_id"]]
             await bounded(connection, None)

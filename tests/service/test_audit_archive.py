@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from backchannel.errors import BackchannelError
@@ -16,12 +15,7 @@ from backchannel.service.audit.verify import Verification
 from backchannel.service.house import House
 from backchannel.service.keeping import Records
 from backchannel.service.trail import Deed
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await holds():  # noqa: ASYNC110  somebody else's progress
-            await asyncio.sleep(0.05)
+from tests.eventually import eventually
 
 
 async def told(connection: Connection) -> list[str] | None:
