@@ -26,7 +26,7 @@ from backchannel.domain.supervision.request import place_of as place_of_request
 from backchannel.domain.trust.decide import Asked, learning
 from backchannel.domain.trust.standing import Trust
 from backchannel.domain.trust.standing import place_of as place_of_trust
-from backchannel.errors import BadMessage
+from backchannel.errors import BadMessage, Forbidden
 from backchannel.protocol.identifier import require_identifier
 from backchannel.protocol.sealed import to_text
 from backchannel.service.context import Context, Inquiry
@@ -61,6 +61,7 @@ async def redeem(wanted: Wanted, ctx: Context) -> Decision:
 
     If its agent must not do it any more, the refusal is for the worker, and the result for the agent.
     """
+    _require_worker(ctx)
     said = understood(Redemption, wanted.fields)
     worker = require_identifier(wanted.caller, "worker")
     if not 0 < said.seconds <= MOST_SECONDS:
@@ -76,6 +77,7 @@ async def redeem(wanted: Wanted, ctx: Context) -> Decision:
 @service.decides("report")
 async def reported(wanted: Wanted, ctx: Context) -> Decision:
     """The worker tells how it went; the agent hears of it, and the trail."""
+    _require_worker(ctx)
     said = understood(Report, wanted.fields)
     worker = require_identifier(wanted.caller, "worker")
     outcome = {"success": said.success, "result": said.result, "error": said.error}
@@ -110,6 +112,12 @@ async def grant_key(inquiry: Inquiry) -> Mapping[str, Any]:
     """The Ed25519 key with which workers check grants: base64url of its 32 bytes."""
     understood(Params, inquiry.params)
     return {"public_key": to_text(inquiry.house.grant_key.public_key().public_bytes_raw())}
+
+
+def _require_worker(ctx: Context) -> None:
+    """Raises Forbidden: what an agent says of its own calls must not pass for what a worker says."""
+    if ctx.kind != "service":
+        raise Forbidden("Only workers act on grants here; an agent that ran its own tool sends tool_result.")
 
 
 async def _known(grant_id: str, ctx: Context) -> Execution | None:

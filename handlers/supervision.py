@@ -32,7 +32,7 @@ from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, judge
 from backchannel.domain.supervision.policy import Chain
 from backchannel.domain.supervision.request import FAMILY, Request, place_of, waiting_of
 from backchannel.domain.supervision.risk import Risk, assess
-from backchannel.domain.supervision.run import Run
+from backchannel.domain.supervision.run import Run, beginnings_of
 from backchannel.domain.supervision.run import place_of as place_of_run
 from backchannel.domain.trust.decide import Asked, corrected
 from backchannel.domain.trust.standing import FAMILY as TRUST
@@ -61,7 +61,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
     claims = effective(ctx.claims(), await ctx.house.rights.get(ctx.asked.group, ctx.asked.agent))
     claims = await _trusted(claims, command, ctx)
     waiting = await ctx.house.marks(ctx.asked.group, waiting_of(claims.sub))
-    chain, mark = await _chain(command, ctx)
+    chain, counted = await _chain(command, ctx)
     ask = Ask(
         command,
         ctx.asked.group,
@@ -74,9 +74,12 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
         await _allowances(command.tool, ctx),
         len(waiting),
         Flock.read(await ctx.marked(_flock(command, ctx))),
+        counted[0].what if counted else None,
     )
     decided = opened(ask)
-    return _with_mark(decided, mark if decided.result.get("decision") != "denied" else None)
+    if decided.result.get("decision") == "denied":
+        return decided
+    return replace(decided, marks=(*decided.marks, *counted))
 
 
 @service.on(ApprovalResponse)
@@ -292,18 +295,28 @@ async def _allowances(tool: str, ctx: Context) -> Sequence[Allowance]:
     return [Allowance.read(one) for one in found if one is not None]
 
 
-async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, Mark | None]:
-    """The run of tools that a request belongs to, by its id, its trace, or the chain it names."""
-    place = place_of_run(ctx.asked.agent, command)
+async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, tuple[Mark, ...]]:
+    """The run of calls that a request belongs to: by its cause, its trace, its id, or the chain it names."""
+    agent, cause = ctx.asked.agent, await _cause(command, ctx)
+    place = place_of_run(agent, command, cause)
     if place is None:
-        return Chain(), None
-    named = (command.chain_id or command.trace_id) is not None
-    run = Run.read(place, named, await ctx.marked(place), ctx.now)
-    return Chain(command.chain, len(run.times)), run.with_one_more(ctx.now)
+        return Chain(), ()
+    named = cause is not None or (command.chain_id or command.trace_id) is not None
+    run = Run.read(place, named, await ctx.marked(place), ctx.now).led_by(cause)
+    chain, counted = Chain(command.chain, len(run.times)), run.with_one_more(ctx.now)
+    door = beginnings_of(agent, command)
+    if run.times or door is None:
+        return chain, (counted,)
+    begun = Run.read(door, False, await ctx.marked(door), ctx.now)
+    return replace(chain, begun=len(begun.times)), (counted, begun.with_one_more(ctx.now))
 
 
-def _with_mark(decided: Decision, mark: Mark | None) -> Decision:
-    return decided if mark is None else replace(decided, marks=(*decided.marks, mark))
+async def _cause(command: ToolRequest, ctx: Context) -> Request | None:
+    """The call of the same agent that this one says it follows from."""
+    if command.causation_id is None or not _is_id(command.causation_id):
+        return None
+    known = await _known(command.causation_id, ctx)
+    return known if known is not None and known.agent == ctx.asked.agent else None
 
 
 def _signer(ctx: Context) -> Any:

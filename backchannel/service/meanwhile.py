@@ -17,4 +17,5 @@ async def forbidden_since(request: Request, ctx: Context) -> str | None:
     found = await ctx.marked(place_of(request.agent, tool_class))
     trust = Trust.read(found, request.agent, tool_class)
     asked_at = datetime.fromisoformat(request.asked_at).timestamp()
-    return why_not_any_more(request.agent, request.tool, asked_at, inforce, trust)
+    changed = request.policy != ctx.house.settings().approvals.rules.version
+    return why_not_any_more(request.agent, request.tool, asked_at, inforce, trust, rules_changed=changed)

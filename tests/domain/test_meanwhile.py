@@ -30,6 +30,11 @@ def test_what_rests_on_a_right_ends_with_it_and_says_why(now: InForce | None, tr
     assert why is not None and "ada" in why
 
 
+def test_what_was_judged_by_other_rules_is_asked_for_again() -> None:
+    why = why_not_any_more("ada", "file_read", 1000.0, None, rules_changed=True)
+    assert why is not None and "rules" in why
+
+
 @pytest.mark.parametrize(
     "now",
     [

@@ -82,6 +82,8 @@ def test_a_chain_is_no_longer_than_its_token_says(before: int, most: int) -> Non
     verb = judge("d", held, assess("d", {}, USUAL), Chain(None, before)).verb
     assert verb == ("deny" if most <= before else "allow")
     assert judge("d", held, assess("d", {}, USUAL)).verb == "allow"
+    fresh = judge("d", held, assess("d", {}, USUAL), Chain(None, 0, before)).verb
+    assert fresh == ("deny" if most == 0 or before >= max(most, 2) else "allow"), "a new id for every call"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,13 @@ def test_a_chain_is_no_longer_than_its_token_says(before: int, most: int) -> Non
         ("file_read", {"path": "~/.ssh/id_rsa"}, "critical"),
         ("db_query", {"sql": "select 1; DROP  TABLE x"}, "critical"),
         ("web_fetch", {"url": "http://169.254.169.254/latest"}, "critical"),
+        ("file_read", {"out": "/etc/cron.d/my job"}, "critical"),
+        ("file_read", {"out": "a/../../etc/passwd"}, "critical"),
+        ("file_read", {"url": "file:///etc/passwd"}, "critical"),
+        ("file_read", {"files": {"/etc/passwd": "x"}}, "critical"),
+        ("file_read", {"file_paths": ["../x"]}, "critical"),
+        ("file_read", {"text": "an ordinary text, and/or more of it"}, "low"),
+        ("file_read", {"hidden": "/etc/passwd", "pad": ["x"] * 1001}, "high"),
         ("file_read", {"force": True}, "high"),
         ("code_execution", {}, "high"),
         ("mystery", {}, "medium"),

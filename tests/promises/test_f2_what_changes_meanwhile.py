@@ -18,6 +18,7 @@ from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.service.rights import Rights
+from tests.promises.native import Native
 from tests.promises.running import WAIT, Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -117,6 +118,16 @@ async def test_f4_who_loses_a_grant_meanwhile_hears_it_at_once_and_only_once(
     shown = await platform.json("audit", "tail", "--entity", name, "--category", "tool")
     [result] = [one for one in shown if one["action"] == "execute"]
     assert (result["phase"], result["facts"]["outcome"]) == ("result", "void")
+
+
+async def test_f4_a_native_agent_cannot_act_as_the_worker_of_its_own_grant(platform: Platform) -> None:
+    token = platform.signed("selfie", supervision_level="low", tools={"allowed": ["file_read"]})
+    granted = await asked(await platform.enter(token))
+    native = await Native.enter(platform.nats, "selfie", token)
+    said = {"message_id": str(uuid4()), "grant": granted["grant"], "params": {"path": "a"}}
+    refused = await native.offer("bc.main.svc.grant.redeem", said)
+    await native.close()
+    assert (refused["status"], refused["code"]) == ("denied", "forbidden")
 
 
 async def test_f3_a_kill_between_request_approval_and_grant_loses_nothing_and_doubles_nothing(

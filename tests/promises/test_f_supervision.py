@@ -144,6 +144,24 @@ async def test_f2_chains_are_named_watched_and_of_bounded_length(platform: Platf
     assert [told["decision"] for told in unnamed] == ["approved"] * 2 + ["denied"], "leaving the run out"
 
 
+async def test_f2_no_choice_of_ids_makes_a_chain_longer_than_it_may_be(platform: Platform) -> None:
+    chains = {"allowed_chains": ["research"], "max_chain_length": 3}
+    for name, ids in (
+        ("renamer", lambda n: {"chain": "research", "chain_id": f"run-{n}"}),
+        ("retracer", lambda n: {"chain": "research", "trace_id": f"trace-{n}"}),
+        ("rerunner", lambda n: {"chain_id": f"run-{n}", "trace_id": "one"}),
+    ):
+        ada = await agent(platform, name, "autonomous", "hugo", tool_chains=chains)
+        told = [(await decided(ada, "web_search", **ids(number)))["decision"] for number in range(4)]
+        assert told == ["approved"] * 3 + ["denied"], name
+    ada, told, last = await agent(platform, "causal", "autonomous", "hugo", tool_chains=chains), [], {}
+    for number in range(4):
+        found = await decided(ada, "web_search", trace_id=f"trace-{number}", **last)
+        last = {"causation_id": found["request_id"]}
+        told.append(found["decision"])
+    assert told == ["approved"] * 3 + ["denied"], "each call follows from the one before"
+
+
 async def test_f3_a_human_approves_with_conditions_and_the_grant_carries_them(platform: Platform) -> None:
     ada, hugo = await agent(platform, "writer", "medium", "hugo"), await human(platform, "hugo")
     params = {"path": "/home/ada/results.json", "content": "{}"}
@@ -290,6 +308,9 @@ async def test_f3_an_allowance_stands_for_answers_for_a_while_and_for_nothing_el
         assert (await decided(ada, "file_write", {"path": path}))["decision"] == "pending", path
     [rule] = (await platform.json("approvals", "ls", "--agent", "often"))["allowances"]
     assert (rule["agent"], rule["tool"], rule["by"]) == ("often", "file_write", "hugo")
+    shown = await platform.json("audit", "show", f"allowance_made:{rule['allowance_id']}")
+    [intent] = [one for one in shown if one["phase"] == "intent"]
+    assert (intent["facts"]["path_prefix"], intent["facts"]["by"]) == ("/srv/out", "hugo")
 
 
 async def test_f3_requests_of_one_kind_may_be_answered_together(platform: Platform) -> None:

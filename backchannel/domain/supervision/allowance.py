@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,6 +68,23 @@ def covering(
 ) -> Allowance | None:
     """The first that covers a call."""
     return next((one for one in allowances if one.covers(agent, tool, params, risk, now)), None)
+
+
+def with_allowance(decided: Decision, made: Allowance, group: str, now: datetime) -> Decision:
+    """The same decision, by which calls of this kind go on for a while; that is on record before it holds."""
+    told = {"allowance_id": made.allowance_id, "until": made.until_text}
+    facts = asdict(made) | told
+    of = f"allowance_made:{made.allowance_id}"
+    return replace(
+        decided,
+        result={**decided.result, "allowance": told},
+        marks=(*decided.marks, made.mark(now)),
+        deeds=(
+            *decided.deeds,
+            Deed.intent(group, "approval", made.agent, "allowance_made", facts, of),
+            Deed.result(group, "approval", made.agent, "allowance_made", told, of),
+        ),
+    )
 
 
 def revoked(

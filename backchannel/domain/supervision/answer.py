@@ -10,11 +10,11 @@ from uuid import UUID
 
 from backchannel.domain.audit import Deed
 from backchannel.domain.canonical import digest
-from backchannel.domain.decision import Decision, Mark, Outgoing, Timer
+from backchannel.domain.decision import Decision, Outgoing, Timer
 from backchannel.domain.execution import CALL, Execution, ended_by_agent
 from backchannel.domain.execution import SERVICE as GRANT
 from backchannel.domain.settings import Approvals
-from backchannel.domain.supervision.allowance import Allowance, read_wish
+from backchannel.domain.supervision.allowance import Allowance, read_wish, with_allowance
 from backchannel.domain.supervision.conditions import understood
 from backchannel.domain.supervision.open import (
     AGAIN,
@@ -182,13 +182,14 @@ def _approved(request: Request, answer: Answer, cause: str) -> Decision:
     allowance = _allowance(request, answer, conditions)
     request = replace(request, state="approved", conditions=conditions, alternatives=[], until=None)
     grant, request, call = granted(request, answer.settings.grant_seconds, answer.now, answer.sign)
-    return Decision(
+    decided = Decision(
         events=_told(request, answer, grant),
         result={"request_id": request.request_id, "decision": "approved", "conditions": conditions},
-        marks=(*request.marks(), *((allowance,) if allowance else ())),
+        marks=request.marks(),
         timers=(call, _no_more(WAIT, request), _no_more(AGAIN, request)),
         deeds=_deeds(request, answer, cause),
     )
+    return decided if allowance is None else with_allowance(decided, allowance, request.group, answer.now)
 
 
 def _denied(request: Request, answer: Answer, cause: str) -> Decision:
@@ -250,13 +251,13 @@ def _deed(request: Request, entity: str, action: str, more: Mapping[str, Any]) -
     return Deed(request.group, "approval", entity, action, {"request_id": request.request_id, **more})
 
 
-def _allowance(request: Request, answer: Answer, conditions: list[dict[str, Any]]) -> Mark | None:
-    """The mark by which calls like this one go on for a while, if the answer wants that."""
+def _allowance(request: Request, answer: Answer, conditions: list[dict[str, Any]]) -> Allowance | None:
+    """By which calls like this one go on for a while, if the answer wants that."""
     wish = (answer.message.model_extra or {}).get("allow")
     if wish is None or not answer.first:
         return None
     seconds, prefix, equal = read_wish(wish)
-    made = Allowance(
+    return Allowance(
         allowance_id=digest({"by": answer.by, "answer": str(answer.message.message_id)})[:32],
         agent=request.agent,
         tool=request.tool,
@@ -267,7 +268,6 @@ def _allowance(request: Request, answer: Answer, conditions: list[dict[str, Any]
         equal=equal,
         conditions=conditions,
     )
-    return made.mark(answer.now)
 
 
 def _no_more(name: str, request: Request) -> Timer:

@@ -7,7 +7,13 @@ from backchannel.domain.trust.standing import Trust
 
 
 def why_not_any_more(
-    agent: str, tool: str, asked_at: float, inforce: InForce | None, trust: Trust | None = None
+    agent: str,
+    tool: str,
+    asked_at: float,
+    inforce: InForce | None,
+    trust: Trust | None = None,
+    *,
+    rules_changed: bool = False,
 ) -> str | None:
     """Why what an agent asked for must not be done now, whoever approves it; None if nothing forbids it.
 
@@ -15,7 +21,10 @@ def why_not_any_more(
         asked_at: seconds since 1970, UTC.
         inforce: its rights in force now.
         trust: how it stands now with this class of tools.
+        rules_changed: its risk was judged by other rules than those in force.
     """
+    if rules_changed:
+        return f"the rules by which risk is judged were changed since {agent} asked; it may ask again"
     if trust is not None and trust.level == "locked":
         return f"{agent} was locked for tools of the class {trust.tool_class} since it asked"
     if inforce is None:

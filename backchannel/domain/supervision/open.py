@@ -37,7 +37,7 @@ class Ask:
 
     Args:
         claims: what the asker may do now: its token, narrowed by the rights in force.
-        chain: the run of tools it belongs to; `ran` is what is kept of that run.
+        chain, run: the run of calls it belongs to, and where that is marked.
         allowances: what humans allowed for a while, in force now.
         pending: how many requests of this agent wait already.
         flock: requests of this kind that came shortly before.
@@ -54,6 +54,7 @@ class Ask:
     allowances: Sequence[Allowance] = ()
     pending: int = 0
     flock: Flock | None = None
+    run: str | None = None
 
     @property
     def agent(self) -> str:
@@ -174,6 +175,7 @@ def _request(ask: Ask, risk: Risk, judgement: Judgement) -> Request:
         chain=message.chain,
         alternatives=alternatives(risk),
         reason="; ".join(judgement.reasons),
+        run=ask.run,
     )
 
 

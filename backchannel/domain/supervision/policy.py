@@ -16,15 +16,21 @@ RISKY = LEVELS.index("medium")
 """At the level ``medium``, calls of this risk and above are asked for."""
 
 
+FEWEST_RUNS = 2
+"""Runs of a chain that may begin within an hour, however short they have to be; else as many as are calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """The chain that a request names, and the run of calls it belongs to: how many came before it in there.
 
-    `before` is None for a request that belongs to no run.
+    `before` is None for a request that belongs to no run; `begun`, how many runs of the chain began within
+    the last hour, for one that does not begin a run.
     """
 
     name: str | None = None
     before: int | None = None
+    begun: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ def _refusal(tool: str, claims: Claims, standing: Standing, chain: Chain) -> str
     limits = claims.tool_chains
     if chain.before is not None and chain.before >= limits.max_chain_length:
         return f"the chain has {chain.before} calls already, and {limits.max_chain_length} are allowed"
+    if chain.begun is not None and chain.begun >= (most := max(limits.max_chain_length, FEWEST_RUNS)):
+        return f"{chain.begun} runs of the chain began within an hour, and {most} may; go on with one of them"
     if chain.name is not None and chain.name not in {*limits.allowed_chains, *limits.supervised_chains}:
         return f"the token of {claims.sub} names no chain {chain.name}"
     return None

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from backchannel.domain.decision import Mark
 
 State = Literal["pending", "rescheduled", "approved", "denied"]
-KEPT = 7 * 86_400
-"""Seconds for which a request stays known after its last change."""
+KEPT, KEPT_OPEN = 7 * 86_400, 400 * 86_400
+"""Seconds for which a request stays known after its last change; one that waits, longer than it may wait."""
 
 FAMILY = "approval"
 """Marks of requests stand below this name."""
@@ -22,6 +22,7 @@ class Request:
 
     Args:
         digest: of exactly this action; a grant is bound to it.
+        run: where the run of calls is marked that it belongs to; None if it belongs to none.
         policy: the version of the risk rules under which it was judged.
         until: seconds since 1970 at which waiting ends, or at which a rescheduled one is asked again.
         decided_by: a human's name, ``operator``, or None for the policy itself.
@@ -51,6 +52,7 @@ class Request:
     conditions: list[dict[str, Any]] | None = None
     grant_id: str | None = None
     leader: str | None = None
+    run: str | None = None
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Request:
@@ -64,19 +66,19 @@ class Request:
         return self.state in ("pending", "rescheduled")
 
     def mark(self) -> Mark:
-        return Mark(place_of(self.request_id), asdict(self), KEPT)
+        return Mark(place_of(self.request_id), asdict(self), KEPT_OPEN if self.open else KEPT)
 
     def marks(self) -> tuple[Mark, Mark]:
         """The request itself, and whether its agent waits for an answer."""
         waits = {"request_id": self.request_id} if self.open else {}
         return (
             self.mark(),
-            Mark(f"{waiting_of(self.agent)}.{self.request_id}", waits, KEPT if self.open else 1),
+            Mark(f"{waiting_of(self.agent)}.{self.request_id}", waits, KEPT_OPEN if self.open else 1),
         )
 
     def shown(self) -> dict[str, Any]:
         """As a list of approvals shows it."""
-        hidden = {"ladder", "digest", "group"}
+        hidden = {"ladder", "digest", "group", "run"}
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 from backchannel.domain.supervision.rules import LEVELS, Level, RiskRules
@@ -15,7 +16,8 @@ PATH_NAMES = frozenset(
     {"path", "file", "filename", "dir", "directory", "folder", "target", "destination", "source"}
 )
 MOST_TEXTS = 1_000
-_LOOKS_LIKE_A_PATH = re.compile(r"^(~|\.{0,2}/)[^\s]*$")
+_LOOKS_LIKE_A_PATH = re.compile(r"^(~|\.{0,2}[/\\]|file:/)[^\n]*$|^[^\n]*[/\\]\.\.([/\\][^\n]*)?$")
+_PART_OF_A_NAME = re.compile(r"[a-z]+")
 _AWAY = {
     "write": "Write to a new file beside it and let somebody compare.",
     "delete": "Move it aside instead of deleting it.",
@@ -48,13 +50,16 @@ def assess(tool: str, params: Mapping[str, Any], rules: RiskRules) -> Risk:
     found = next((rule for rule in rules.tools if fnmatchcase(tool, rule.pattern)), None)
     kind, level = (found.tool_class, found.level) if found else ("unknown", rules.otherwise)
     reasons = [(level, f"{tool} is a tool of the class {kind}" if found else f"no rule knows {tool}")]
-    paths = tuple(dict.fromkeys(_paths(params)))
+    named = list(islice(_named_texts(params), MOST_TEXTS + 1))
+    paths = tuple(dict.fromkeys(_paths(named)))
     for path in paths:
         reasons += [
             (rule.level, f"{path}: {rule.why}") for rule in rules.paths if _matches(path, rule.pattern)
         ]
-    texts = " ".join(" ".join(text.lower() for text in _texts(params)).split())
+    texts = " ".join(" ".join(text.lower() for text, _ in named).split())
     reasons += [(rule.level, f"{rule.word!r}: {rule.why}") for rule in rules.words if rule.word in texts]
+    if len(named) > MOST_TEXTS:
+        reasons.append(("high", f"it has more than {MOST_TEXTS} texts, and not all of them were looked at"))
     if _forced(params):
         reasons.append(("high", "it is to be forced, or to reach everything below"))
     reasons.sort(key=lambda one: -LEVELS.index(one[0]))
@@ -70,27 +75,28 @@ def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, pattern) or (pattern.endswith("/*") and path == pattern[:-2])
 
 
-def _paths(value: Any, name: str = "") -> Iterator[str]:
-    for text, under in _named_texts(value, name):
-        if under in PATH_NAMES or _LOOKS_LIKE_A_PATH.match(text):
-            plain = posixpath.normpath(text.replace("\\", "/").replace("\x00", ""))
+def _paths(named: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for text, under in named:
+        if _names_a_path(under) or _LOOKS_LIKE_A_PATH.match(text):
+            plain = posixpath.normpath(text.removeprefix("file:").replace("\\", "/").replace("\x00", ""))
             yield re.sub(r"^/+", "/", re.sub(r"^~(?=/|$)", "/home/~", plain))
 
 
-def _texts(value: Any) -> Iterator[str]:
-    return (text for text, _ in _named_texts(value, ""))
+def _names_a_path(name: str) -> bool:
+    """`path`, and also `file_path` or `targets`."""
+    return any(part.removesuffix("s") in PATH_NAMES for part in (name, *_PART_OF_A_NAME.findall(name)))
 
 
-def _named_texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Every text in the parameters, with the name it stands under; a bounded number of them."""
-    waiting, given = [(value, name)], 0
-    while waiting and given < MOST_TEXTS:
+def _named_texts(value: Any) -> Iterator[tuple[str, str]]:
+    """Every text in the parameters, with the name it stands under; names are texts as well."""
+    waiting = [(value, "")]
+    while waiting:
         one, under = waiting.pop()
         match one:
             case str():
-                given += 1
                 yield one, under
             case Mapping():
+                yield from ((str(key), "") for key in one)
                 waiting += [(part, str(key).lower()) for key, part in one.items()]
             case list() | tuple():
                 waiting += [(part, under) for part in one]
