@@ -80,9 +80,6 @@ async def test_c14_of_a_merge_all_is_there_or_nothing_whenever_somebody_looks(pl
     parent = await spawned(ada)
     children = [await spawned(ada, parent_id=parent) for _ in range(10)]
 
-    async def look(child: str) -> None:
-        """As long as the child is open the parent has nothing of it, and from then on everything."""
-
     eyes = await platform.enter(ada.token, permission="observer", purpose="observer")
 
     async def shown(sidebar: str) -> Frame:
