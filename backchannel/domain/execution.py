@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -34,7 +34,10 @@ class GrantUsed(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How far a granted action has come. `redemption` is the id of the request by which it was taken."""
+    """How far a granted action has come. `redemption` is the id of the request by which it was taken.
+
+    `success` is as it was told; None while that is not known.
+    """
 
     grant_id: str
     request_id: str
@@ -46,6 +49,7 @@ class Execution:
     state: State
     until: float
     kept: int
+    success: bool | None = None
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Execution:
@@ -121,9 +125,11 @@ def overdue(known: Execution | None, message_id: UUID, now: datetime) -> Decisio
     return _ended(known, "lost", {"success": False, "result": None, "error": told}, message_id, now)
 
 
-def ended_by_agent(grant_id: str, request_id: str, group: str, agent: str, tool: str) -> Execution:
+def ended_by_agent(
+    grant_id: str, request_id: str, group: str, agent: str, tool: str, success: bool
+) -> Execution:
     """An execution by the agent itself, with a tool of its own, of which it has told the end."""
-    return Execution(grant_id, request_id, group, agent, tool, agent, request_id, "done", 0.0, KEPT)
+    return Execution(grant_id, request_id, group, agent, tool, agent, request_id, "done", 0.0, KEPT, success)
 
 
 def calling(grant_id: str, grant: str, params: Mapping[str, Any], at: datetime, tries: int = 0) -> Timer:
@@ -172,7 +178,7 @@ def _execution(
 def _ended(
     known: Execution, state: State, outcome: Mapping[str, Any], message_id: UUID, now: datetime
 ) -> Decision:
-    ended = Execution(**{**{name: getattr(known, name) for name in known.__slots__}, "state": state})
+    ended = replace(known, state=state, success=bool(outcome.get("success")) if state == "done" else None)
     facts: dict[str, Any] = {"grant_id": known.grant_id, "tool": known.tool, "worker": known.worker}
     facts["outcome"] = state
     facts |= {

@@ -247,12 +247,23 @@ async def test_an_intent_without_result_is_named_at_the_next_start(doomed: Platf
         for of in ("one", "two"):
             await trail.write(Deed.intent("main", "tool", "alice", "execute", {}, of))
         await trail.write(Deed.result("main", "tool", "alice", "execute", {"success": True}, "one"))
+        held = {"supervision_level": "low", "tools": {"allowed": ["file_read"]}}
+        ada = await doomed.enter(doomed.signed("ada", **held))
+        asked = await ada.result("tool_request", tool="file_read", params={})
+        lost = f"request:{asked['request_id']}"
+        await trail.write(Deed.intent("main", "tool", "ada", "granted", {}, lost))
         await trail.close()
     await doomed.kill_everything()
     await doomed.start()
     told = await until(doomed, "unfinished")
-    (intent,) = told["facts"]["intents"]
+    intent, other = sorted(told["facts"]["intents"], key=lambda one: str(one["entity"]), reverse=True)
     assert (intent["of"], intent["entity"], intent["action"]) == ("two", "alice", "execute")
+    assert other["of"] == lost
+    async with asyncio.timeout(30):
+        while not any("reconciled" in one["facts"] for one in await doomed.json("audit", "show", lost)):
+            pass
+    last = (await doomed.json("audit", "show", lost))[-1]
+    assert (last["phase"], last["facts"]["state"]) == ("result", "approved")
 
 
 async def test_a_record_taken_out_of_the_stream_is_found(doomed: Platform) -> None:

@@ -154,7 +154,8 @@ def told_by_agent(
         "result": message.result,
         "error": message.error,
     }
-    ended = ended_by_agent(request.grant_id, request.request_id, request.group, agent, request.tool)
+    told = (request.grant_id, request.request_id, request.group, agent, request.tool)
+    ended = ended_by_agent(*told, message.success)
     facts = {"grant_id": request.grant_id, "tool": request.tool, "worker": agent, **outcome}
     of = f"grant:{request.grant_id}"
     return Decision(

@@ -23,12 +23,14 @@ from backchannel.service.audit.segment import Segments
 from backchannel.service.audit.sources import sources
 from backchannel.service.audit.standing import answer
 from backchannel.service.audit.table import Table
-from backchannel.service.audit.unfinished import tell_unfinished
+from backchannel.service.audit.unfinished import reconcile, tell_unfinished
 from backchannel.service.house import House
 
 log = structlog.get_logger()
 LOCK = "lock"
 LOCK_POLL = 1.0
+SETTLED = 2.0
+"""Seconds in which what other processes are about to note is noted."""
 
 
 class Archive:
@@ -98,17 +100,20 @@ class Archive:
         await self._answer()
 
     async def _tell_unfinished(self, group: str) -> None:
-        """Once at the start, as soon as the trail can be read."""
+        """Once at the start, as soon as the trail can be read; then what the log has an end of is ended."""
+        connection, trail = self._house.connection, self._house.trail
         while True:
             try:
-                count = await tell_unfinished(self._house.connection, self._house.trail, group)
+                if not (found := await tell_unfinished(connection, trail, group)):
+                    return
+                log.warning("intents_without_result", group=group, count=len(found))
+                await asyncio.sleep(SETTLED)
+                ended = await reconcile(connection, trail, group, found)
+                log.info("intents_reconciled", group=group, count=ended)
+                return
             except BackchannelError as problem:
                 log.info("unfinished_intents_unknown", group=group, problem=problem.message)
                 await asyncio.sleep(LOCK_POLL)
-                continue
-            if count:
-                log.warning("intents_without_result", group=group, count=count)
-            return
 
     async def _locked(self, folder: Path) -> int:
         """The descriptor that holds the lock, once nobody else does."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from backchannel.domain.audit import Link
+from backchannel.domain.supervision.reconcile import ending, place_for
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.page import page
 from backchannel.jetstream.read import last
-from backchannel.protocol.subject import AUDIT, audit_of
+from backchannel.protocol.catalog import read_object
+from backchannel.protocol.subject import AUDIT, audit_of, events_stream, order_subject
 from backchannel.service.audit.locate import head, link_of, locate
 from backchannel.service.trail import Deed, Trail
 
@@ -35,13 +38,34 @@ async def unfinished(connection: Connection, group: str) -> list[dict[str, Any]]
     return [_shown(link) for link in found.values()]
 
 
-async def tell_unfinished(connection: Connection, trail: Trail, group: str) -> int:
-    """Put on record which intents have no result, for whoever looks after a start; how many there are."""
+async def tell_unfinished(connection: Connection, trail: Trail, group: str) -> list[str]:
+    """Put on record which intents have no result, for whoever looks after a start; what they belong to."""
     found = await unfinished(connection, group)
     if found:
         oldest = {"from": found[0]["position"], "count": len(found), "intents": found[-NAMED:]}
         await trail.write(Deed(group, "platform", ENTITY, "unfinished", oldest))
-    return len(found)
+    return [one["of"] for one in found]
+
+
+async def reconcile(connection: Connection, trail: Trail, group: str, before: Iterable[str]) -> int:
+    """End on record what has ended in the log, and only there: a death came between. How many those are.
+
+    Args:
+        before: what was unfinished some time ago; what began since may be about to end by itself.
+    """
+    known, count = frozenset(before), 0
+    for one in await unfinished(connection, group):
+        link = (await locate(connection, group, one["position"]))[1]
+        if link is None or one["of"] not in known or (place := place_for(link.fields)) is None:
+            continue
+        record = await last(connection, events_stream(group), order_subject(group, place))
+        if record is None or not record.payload:
+            continue
+        if (facts := ending(link.fields, read_object(record.payload))) is not None:
+            names = (one["category"], one["entity"], one["action"])
+            await trail.write(Deed.result(group, *names, facts, one["of"]))
+            count += 1
+    return count
 
 
 def _weigh(found: dict[str, Link], link: Link) -> None:
