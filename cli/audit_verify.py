@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from functools import partial
@@ -28,10 +29,17 @@ from cli.failure import CHECK_FAILED
 from cli.group import Command
 from cli.terminal import Terminal, clean
 
+PUBLIC_KEY = re.compile(r"[0-9a-fA-F]{64}")
 TELL_EACH = 20_000
 CATCH_UP = 10.0
 """Seconds that copies may take to have what the primary had when the check began."""
 POLL = 0.1
+
+
+def _public_key(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not PUBLIC_KEY.fullmatch(value):
+        raise click.BadParameter("a public key is 64 hexadecimal digits; a receipt names it as `signer`")
+    return value and value.lower()
 
 
 @click.command(cls=Command)
@@ -44,7 +52,9 @@ POLL = 0.1
     help="File with checkpoints kept outside.",
 )
 @click.option(
-    "--key", help="Public key of the checkpoints, in hexadecimal (default: that of the data folder)."
+    "--key",
+    callback=_public_key,
+    help="Public key of the checkpoints, in hexadecimal (default: that of the data folder).",
 )
 @click.pass_obj
 def verify(

@@ -40,7 +40,7 @@ async def command(where: Where, kind: type[Message], **fields: Any) -> dict[str,
     """
     asked = compose(kind, sender_agent_id=OPERATOR, **fields)
     async with operator(where) as connection:
-        group = where.groups()[0]
+        group = where.served()[0]
         async with _results(connection, group) as results:
             await _publish(connection, _command_entry(group, asked))
             try:
@@ -68,7 +68,7 @@ async def post(where: Where, sidebar_id: str, text: str) -> dict[str, Any]:
     """
     message = compose(SidebarMessage, sender_agent_id=OPERATOR, sidebar_id=sidebar_id, content=text)
     async with operator(where) as connection:
-        group = where.groups()[0]
+        group = where.served()[0]
         ask = over_nats(connection, group, where.timeout)
         for _ in range(RACES):
             found = (await ask("sidebar", {"sidebar_id": sidebar_id}))["sidebar"]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from backchannel.client.ask import ask_once
-from backchannel.errors import BY_CODE, Internal
+from backchannel.errors import BY_CODE, Internal, NotFound
 from backchannel.home import Home, Platform, Role, Settings
 from backchannel.jetstream.connection import Connection
 from backchannel.protocol.subject import service_subject
@@ -54,6 +54,14 @@ class Where:
         if self.group:
             return (self.group,)
         return self.platform().groups if isinstance(self.settings, Home) else self.settings.runtime().groups
+
+    def served(self) -> tuple[str, ...]:
+        """As `groups`, for what handlers have to answer. Raises NotFound for a group without any."""
+        if self.group and isinstance(self.settings, Home):
+            known = self.platform().groups
+            if self.group not in known:
+                raise NotFound(f"No group {self.group} is served here; there are {', '.join(known)}.")
+        return self.groups()
 
 
 def where_options(command: _Command) -> _Command:
@@ -98,7 +106,7 @@ async def operator(where: Where, role: Role = "operator") -> AsyncIterator[Conne
     """A connection to the platform's NATS server with an operator's rights, or those of another role."""
     if where.url:
         raise Failure(
-            "Streams are read from NATS, which --url does not reach.",
+            "This is for operators, who reach the platform over NATS and not over --url.",
             code="usage",
             hint="give --data DIR of the platform instead",
         )
@@ -116,7 +124,7 @@ async def doors(where: Where) -> AsyncIterator[list[Door]]:
         yield [Door(_over_bridge(where.url, read_token(where), where.timeout), where.group or "main")]
         return
     async with operator(where) as connection:
-        yield [Door(over_nats(connection, group, where.timeout), group) for group in where.groups()]
+        yield [Door(over_nats(connection, group, where.timeout), group) for group in where.served()]
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -75,6 +76,10 @@ def _explain(problem: Exception, terminal: Terminal) -> Failure:
             return problem
         case BackchannelError():
             return Failure(problem.message, code=problem.code, hint=_HINTS.get(problem.code))
+        case click.exceptions.NoArgsIsHelpError(ctx=click.Context(command=click.Group() as group) as context):
+            known = ", ".join(group.list_commands(context))
+            path = context.command_path
+            return Failure(f"{path} needs a command: {known}.", code="usage", hint=f"{path} --help")
         case click.UsageError():
             path = problem.ctx.command_path if problem.ctx else "backchannel"
             return Failure(_sentence(problem.format_message()), code="usage", hint=f"{path} --help")
@@ -82,6 +87,8 @@ def _explain(problem: Exception, terminal: Terminal) -> Failure:
             return Failure("Interrupted.", code="interrupted")
         case click.ClickException():
             return Failure(_sentence(problem.format_message()))
+        case OSError(errno=errno.ENOSPC):
+            return Failure("There is no space left for what this writes.", hint="make room and try again")
     return _unexpected(problem, terminal)
 
 

@@ -28,6 +28,8 @@ def healthcheck(page: str, url: str | None, data: str | None, timeout: int) -> i
 
     0 good, 7 bad, 5 unreachable.
     """
+    if data and not url and not Home(data).serving():
+        return UNREACHABLE
     http, certificate = _address(url, data)
     health = ask_health(http, timeout, f"/health/{page}", trusting(certificate))
     if health.healthy:

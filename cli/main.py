@@ -67,6 +67,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> NoReturn:
+    if sys.stdout is None:  # closed by the caller, who wants to know of success alone
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows fewer letters still gets the rest

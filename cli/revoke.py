@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from backchannel.jetstream.bucket import Bucket
 from backchannel.protocol.identifier import OPERATOR
 from backchannel.service.rights import Rights
+from cli.directory import BUCKET
 from cli.door import Where, operator, where_options
 from cli.failure import Failure
 from cli.group import Command
@@ -51,6 +53,7 @@ def revoke(terminal: Terminal, where: Where, entity: str | None, jti: str | None
 @click.pass_obj
 def kick(terminal: Terminal, where: Where, agent: str, away: int, reason: str) -> None:
     """Close every connection of AGENT, and let it in again only after a while."""
+    asyncio.run(_known(where, agent))
     changes = {"barred_until": time.time() + away}
     told = asyncio.run(_change(where, agent, "kicked", reason, changes))
     terminal.say(f"{agent} is sent away for {away} s; its tokens are believed again after that.")
@@ -64,6 +67,16 @@ async def _revoke_all(where: Where, entity: str, reason: str) -> list[dict[str, 
     told = await _change(where, entity, "tokens_revoked", reason, {"revoked_before": before})
     await asyncio.sleep(max(0.0, before - time.time()))  # so that a token made after this command is believed
     return told
+
+
+async def _known(where: Where, agent: str) -> None:
+    """Raises NotFound when no group has such an agent: a slip of the pen would send nobody away."""
+    async with operator(where) as connection:
+        bucket = Bucket(connection, BUCKET)
+        for group in where.groups():
+            if await bucket.get(f"{group}.{agent}") is not None:
+                return
+    raise Failure(f"Nobody here is called {agent}.", code="not_found", hint="backchannel agents ls")
 
 
 async def _change(

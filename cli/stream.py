@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from backchannel.errors import NotFound
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Record, StreamFacts, describe, facts_of
@@ -133,7 +134,10 @@ async def _one(where: Where, name: str) -> StreamFacts:
 async def _facts(connection: Connection, name: str) -> StreamFacts:
     if not name or not name.isascii() or set(name) & set(" .*>/\\") or not name.isprintable():
         raise click.UsageError(f"{clean(name)!r} cannot be the name of a stream.")
-    return await describe(connection, name)
+    try:
+        return await describe(connection, name)
+    except NotFound:
+        raise NotFound(f"There is no stream {name}; `backchannel streams ls --all` lists them.") from None
 
 
 async def _view(terminal: Terminal, where: Where, name: str, view: View, follow: bool) -> None:

@@ -51,7 +51,7 @@ def show(terminal: Terminal, where: Where, agent: str, tool_class: str | None) -
     found = asyncio.run(_ask(where, agent, tool_class))
     if not found:
         raise NotFound(
-            f"Nothing is known of calls of {agent}" + (f" of the class {tool_class}." * bool(tool_class))
+            f"Nothing is known of calls of {agent}" + f" of the class {tool_class}" * bool(tool_class) + "."
         )
     if terminal.json:
         terminal.put(found)

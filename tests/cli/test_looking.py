@@ -168,6 +168,19 @@ def test_a_stream_that_is_not_there_is_not_found(look: Look, name: str) -> None:
     for verb in ("view", "info"):
         answer = look("streams", verb, name)
         assert (answer.code, answer.out) == (3, "")
+        assert f"There is no stream {name};" in answer.err
+
+
+@pytest.mark.parametrize("words", [["agents", "ls"], ["status"], ["sidebars", "post", "logins", "hello"]])
+def test_a_group_that_nobody_serves_is_not_found(words: list[str], look: Look) -> None:
+    answer = look(*words, "--group", "elsewhere")
+    assert answer.code == 3
+    assert "there are main, night" in answer.err
+
+
+def test_who_is_not_known_cannot_be_sent_away(look: Look) -> None:
+    answer = look("agents", "kick", "nobody")
+    assert (answer.code, "Nobody here is called nobody." in answer.err) == (3, True)
 
 
 @pytest.mark.parametrize("name", ["a.b", "*", ">", "a b", ""])

@@ -87,6 +87,7 @@ def test_a_slip_of_the_pen_is_recognised(words: list[str], meant: str, inside: I
         ["streams", "view", "X", "--subject", "a b"],
         ["streams", "view", "X", "--subject", ">.a"],
         ["streams", "view", "X", "--subject", ""],
+        ["audit", "verify", "--key", "zz"],
         ["streams", "ls", "--url", "ws://127.0.0.1:1/ws"],
         ["sidebars", "show", "a.b"],
         ["sidebars", "ls", "--status", "asleep"],
@@ -102,6 +103,25 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(words: list[str], inside: I
     assert "Traceback" not in answer.err
     assert "\nhint: " in answer.err
     assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize(("words", "named"), [([], "doctor"), (["agents"], "kick")])
+def test_a_group_without_a_command_names_its_commands(words: list[str], named: str, inside: Inside) -> None:
+    answer = inside(*words)
+    assert (answer.code, answer.out) == (failure.USAGE, "")
+    said, hint = answer.err.splitlines()
+    assert "needs a command: " in said and named in said
+    assert hint.endswith("--help")
+
+
+def test_a_result_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    script = f"{PROGRAM} audit --help >/dev/full; echo $?; {PROGRAM} --version >&-; echo $?"
+    done = subprocess.run(
+        ["sh", "-c", script], env=environment(), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["1", "0"]
+    assert done.stderr.startswith("error: There is no space left")
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize("words", [["--json", "status"], ["status", "--json"]])
