@@ -13,6 +13,7 @@ from backchannel.domain.settings import Settings
 from backchannel.jetstream.record import Record
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.identifier import PLATFORM
+from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import Destination, InInbox
 from backchannel.service.rounds import Rounds, causes
 
@@ -70,7 +71,7 @@ class Exchanges:
         _bound(self._places)
 
     def _wake(self, record: Record, to: Destination, message: Mapping[str, Any], sender: str) -> None:
-        keys: list[Key] = [("message", message["message_id"]), ("from", sender)]
+        keys: list[Key] = [("message", one_form(message["message_id"])), ("from", sender)]
         for key in [*keys, *(("reply", cause) for cause in causes(message))]:
             for hope in self._waiting.get(key, ()):
                 fits = hope.sender in (None, sender) and not hope.coming.done()
@@ -84,7 +85,7 @@ class Exchanges:
         sender = message.get("sender_agent_id")
         if not isinstance(sender, str) or sender == PLATFORM:
             return
-        message_id: str = message["message_id"]
+        message_id = one_form(message["message_id"])
         self._place(message, message_id, record.sequence)
         if self._waiting:
             self._wake(record, to, message, sender)

@@ -16,7 +16,7 @@ from backchannel.errors import BackchannelError, QueueFull
 from backchannel.protocol.catalog import bad_message, read_object
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import Identifier
-from backchannel.protocol.message import ShortText
+from backchannel.protocol.message import ShortText, one_form
 from backchannel.service.waits import WaitGraph
 from bridge.exchanges import Key
 from bridge.feed import Feed
@@ -49,9 +49,9 @@ class Asked(BaseModel):
     @property
     def key(self) -> Key:
         if self.message_id is not None:
-            return ("message", self.message_id)
+            return ("message", one_form(self.message_id))
         if self.reply_to is not None:
-            return ("reply", self.reply_to)
+            return ("reply", one_form(self.reply_to))
         return ("from", self.sender or "")
 
 

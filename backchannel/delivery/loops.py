@@ -10,6 +10,7 @@ from typing import NamedTuple
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.message import one_form
 from backchannel.protocol.sidebar import SidebarMessage, SidebarMessageBody
 
 MOST_KNOWN = 20_000
@@ -61,10 +62,11 @@ class Loops:
 
     def known(self, message_id: str | None) -> Known | None:
         """A recent message by its id."""
-        return self._known.get(message_id) if message_id is not None else None
+        return self._known.get(one_form(message_id)) if message_id is not None else None
 
     def note(self, message_id: str, sender: str, hops: int) -> None:
         """A message lies in the log. Whoever takes the id of another message makes no chain shorter."""
+        message_id = one_form(message_id)
         former = self._known.get(message_id)
         if former is not None:
             hops, sender = max(former.hops, hops), former.sender

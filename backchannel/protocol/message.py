@@ -18,6 +18,16 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def one_form(message_id: str) -> str:
+    """An id in the form in which ids are compared: a UUID may be written in more than one."""
+    if len(message_id) == 36 and message_id == message_id.lower():
+        return message_id
+    try:
+        return str(UUID(message_id))
+    except ValueError:
+        return message_id
+
+
 Moment = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=1_000_000)]
 ShortText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096)]

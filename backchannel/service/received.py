@@ -9,6 +9,7 @@ import structlog
 from pydantic_core import from_json
 
 from backchannel.domain.curator import Received
+from backchannel.protocol.message import one_form
 from backchannel.service.house import House
 
 log = structlog.get_logger()
@@ -27,7 +28,7 @@ async def received(house: House, group: str, epoch: str, agent: str = "*") -> di
         positions.setdefault(name, {})[purpose] = int(kept.get("acked") or 0)
         since[name] = min(int(kept.get("since") or 0), since.get(name, sys.maxsize))
         if purpose != "observer":
-            named.setdefault(name, set()).update(map(str, kept.get("named") or ()))
+            named.setdefault(name, set()).update(one_form(str(one)) for one in kept.get("named") or ())
     return {name: Received(at, frozenset(named.get(name, ())), since[name]) for name, at in positions.items()}
 
 

@@ -13,6 +13,7 @@ from backchannel.jetstream.record import Record
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.identifier import MAIN, PLATFORM
 from backchannel.protocol.memory import MemoryUpdate
+from backchannel.protocol.message import one_form
 from backchannel.protocol.sidebar import SidebarMessage
 from backchannel.protocol.subject import Destination, InContext, InInbox
 from backchannel.service.admit import HOPS
@@ -75,7 +76,7 @@ class Rounds:
 def causes(message: Mapping[str, Any]) -> list[str]:
     """The messages that one answers."""
     named = (message.get("causation_id"), message.get("reply_to"))
-    return [one for one in named if isinstance(one, str)]
+    return [one_form(one) for one in named if isinstance(one, str)]
 
 
 def _hops(record: Record) -> int:

@@ -11,6 +11,7 @@ from backchannel.domain.handling import Claim, Stage
 from backchannel.jetstream.read import following
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import (
     InContext,
     InInbox,
@@ -30,7 +31,7 @@ MOST_MARKS = 4096
 
 async def standings(house: House, group: str, found: Sequence[Copy], epoch: str) -> list[dict[str, Any]]:
     """One row for each recipient, by name; ``found`` are the events of one message."""
-    message_id = str(found[0].content["message_id"])
+    message_id = one_form(str(found[0].content["message_id"]))
     recipients = await _recipients(house, group, found)
     stages = {
         name: Stage.read(kept) for name, kept in (await _marks(house, group, stage_mark(message_id, "*")))

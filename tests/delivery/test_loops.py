@@ -30,6 +30,14 @@ def test_hops_are_the_longest_way_to_the_first_message(causes: list[int]) -> Non
         known.note(str(ids[-1]), "ada", found.hops)
 
 
+def test_a_chain_is_not_cut_by_writing_an_id_in_another_way() -> None:
+    known, first = Loops(), uuid4()
+    known.note(str(first).upper(), "bob", 3)
+    for written in (str(first), first.hex, f"urn:uuid:{first}"):
+        said = message("memory_update", context_id="main", reply_to=written)
+        assert known.find("ada", said, (), BOUNDS, 0.0).hops == 4
+
+
 def test_of_two_causes_the_longer_chain_counts_and_an_id_that_is_taken_twice_shortens_none() -> None:
     known = Loops()
     known.note("long", "bob", 3)

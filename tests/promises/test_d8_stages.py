@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -59,3 +60,15 @@ async def test_a_message_that_is_named_is_received_though_the_cursor_stands_stil
     await bob.send_raw({"type": "ack", "message_ids": [second]})
     await until(ada, second, "bob", received=True)
     assert (await standing(ada, first, "bob"))["received"] is False
+
+
+async def test_an_id_is_the_same_message_however_it_is_written(platform: Platform) -> None:
+    ada, bob = await platform.agent("ada"), await platform.agent("bob")
+    sent = await mentioned(ada, bob, "bob", message_id=str(uuid4()).upper())
+    await bob.send_raw({"type": "ack", "message_ids": [sent]})
+    await until(ada, sent.lower(), "bob", received=True)
+    await bob.result("handled", handles=sent, status="done")
+    assert (await standing(ada, sent, "bob"))["handled"]["status"] == "done"
+    await bob.ask("mention_route", target_agents=["ada"], message="yes", reply_to=sent.lower())
+    answer = await ada.result("query", query="wait_for", params={"reply_to": sent})
+    assert answer["event"]["message"] == "yes"
