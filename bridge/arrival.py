@@ -12,7 +12,7 @@ import structlog
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.delivery.outbox import Bounds
-from backchannel.delivery.resume import Course, Standing, course, nothing_waits
+from backchannel.delivery.resume import Course, Standing, course, farthest, nothing_waits
 from backchannel.delivery.seats import PURPOSES, Seat, free_purpose, rivals
 from backchannel.delivery.session import State
 from backchannel.delivery.warmup import USUAL
@@ -224,7 +224,7 @@ class Arrival:
         for _ in range(TRIES):
             kept = await self.house.positions.look(where)
             presented = self._presented(kept, session)
-            found = await self._course(cursor, kept.standing)
+            found = await self._course(cursor, kept.standing or await self._standing_elsewhere())
             try:
                 holding = await self.house.positions.claim(where, kept, found.standing, presented)
             except Conflict:
@@ -234,6 +234,12 @@ class Arrival:
                 await self.house.successors.announce(holding)
             return holding, found
         raise Unavailable("Too many connections of this agent come and go; try again.", retry_after=1.0)
+
+    async def _standing_elsewhere(self) -> Standing | None:
+        """Whoever comes for another purpose than before goes on from what its agent acknowledged itself."""
+        others = [one for one in PURPOSES if one not in (self.peer.purpose, "observer")]
+        kept = [await self.house.positions.look(self._place(purpose)) for purpose in others]
+        return farthest([one.standing for one in kept if one.standing is not None], self.feed.extent)
 
     def _presented(self, kept: Kept, session: str | None) -> str | None:
         """The session token it shows, if that is the one of its place still."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,6 +37,11 @@ class Course:
     standing: Standing
     since: int = 0
     failure: str | None = None
+
+
+def farthest(known: Iterable[Standing], log: Extent) -> Standing | None:
+    """Where an agent itself stands, of whom several positions are kept: one for each purpose."""
+    return max(known, key=lambda one: (one.epoch == log.epoch, one.acked), default=None)
 
 
 def course(cursor: Cursor | None, standing: Standing | None, log: Extent, now: int) -> Course:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backchannel.delivery.cursor import Cursor, Extent
-from backchannel.delivery.resume import Standing, course, nothing_waits
+from backchannel.delivery.resume import Standing, course, farthest, nothing_waits
 
 EPOCH, OTHER = "0a0a0a0a", "0b0b0b0b"
 POSITIONS = st.integers(0, 60)
@@ -87,3 +87,10 @@ def test_whoever_goes_back_on_purpose_hears_everything_again() -> None:
     found = course(Cursor(EPOCH, 3), Standing(EPOCH, 25, 20), Extent(EPOCH, 1, 30), 30)
     assert (found.after, found.since) == (3, 0)
     assert found.standing.acked == 25
+
+
+def test_a_position_in_this_log_counts_before_one_of_another_and_the_farthest_of_those() -> None:
+    log = Extent(EPOCH, 1, 60)
+    known = [Standing(OTHER, 50, 0), Standing(EPOCH, 7, 0), Standing(EPOCH, 9, 0)]
+    assert farthest(known, log) == known[2]
+    assert farthest([], log) is None

@@ -111,3 +111,15 @@ async def test_d2_a_sender_hears_its_own_words_in_the_order_of_the_log(platform:
     await bob.settled()
     first = [told["cursor"] for told in ada.events("memory_update")][:4]
     assert [told["cursor"] for told in bob.events("memory_update")][:4] == first
+
+
+async def test_d5_an_observer_goes_on_from_what_its_agent_acknowledged(platform: Platform) -> None:
+    ada, bob = await platform.agent("d5-gil"), await platform.agent("d5-hob")
+    for message in ("known", "new"):
+        await ada.ask("mention_route", target_agents=["d5-hob"], message=message)
+    await bob.send_raw({"type": "ack", "cursor": (await bob.until("mention_route"))["cursor"]})
+    await bob.send_raw({"type": "ping"})
+    await bob.until("pong")
+    beside = await platform.enter(bob.token, permission="observer", purpose="observer")
+    assert beside.welcome["outcome"] == "resumed"
+    assert [told["message"] for told in beside.events("mention_route")] == ["new"]
