@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pydantic_core
 
@@ -10,13 +10,27 @@ from backchannel.delivery.coalesce import bundled
 from bridge.framing import frame
 from bridge.ring import Event
 
+MOST_BYTES = 256 << 10
+"""What one frame of several events holds at most; a larger event comes by itself."""
+
 
 def woven(events: Sequence[Event]) -> bytes:
     """The joined frames of events in log order."""
     if len(events) < 2 or not any(event.strand for event in events):
         return b"".join([event.frame for event in events])
     bundles = bundled([(event, event.strand) for event in events])
-    return b"".join([_frame(bundle) for bundle in bundles])
+    return b"".join([_frame(part) for bundle in bundles for part in _portions(bundle)])
+
+
+def _portions(bundle: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Stretches that a client takes in one frame: whatever rapid updates hold, no frame grows with them."""
+    start, length = 0, 0
+    for place, event in enumerate(bundle):
+        length += event.size
+        if length > MOST_BYTES and place > start:
+            yield bundle[start:place]
+            start, length = place, event.size
+    yield bundle[start:]
 
 
 def _frame(events: Sequence[Event]) -> bytes:
