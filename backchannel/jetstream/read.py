@@ -34,6 +34,9 @@ __all__ = [
 DEDUP_WINDOW = timedelta(minutes=6)
 """A little more than the window in which streams recognise a repeated id."""
 
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""Moments between which the server counts; a later one would come out as one long ago."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
@@ -94,7 +97,8 @@ async def first_since(
     connection: Connection, stream: str, moment: datetime, subject_filter: str = ">"
 ) -> Record | None:
     """The first record stored at a moment or later, as the leader has it; None if there is none yet."""
-    since = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    within = min(max(moment, EARLIEST), LATEST).astimezone(UTC)
+    since = within.isoformat().replace("+00:00", "Z")
     return await _one(connection, stream, {"start_time": since, "next_by_subj": subject_filter})
 
 

@@ -113,6 +113,8 @@ async def test_d10_an_infodump_by_time_and_one_by_pattern_find_what_was_said(pla
     assert contents((await dumped(bob, pattern="tls*FAILED"))[1]) == ["a TLS handshake failed"]
     found = contents((await dumped(bob, until=between, pattern="tls hand"))[1])
     assert found == ["before the TLS handshake"]
+    assert not contents((await dumped(bob, since="9999-12-31T23:59:59-12:00"))[1])
+    assert "before the TLS handshake" in contents((await dumped(bob, since="0001-01-01T00:00:00+12:00"))[1])
 
 
 async def test_d10_an_infodump_comes_in_pages_and_can_be_priced_alone(platform: Platform) -> None:
