@@ -35,13 +35,12 @@ from backchannel.errors import (
     Forbidden,
     RateLimited,
     TooLarge,
-    Unavailable,
 )
 from backchannel.protocol.attention import Infodump, QualityUpdate, Query, Renew, SubscriptionUpdate
 from backchannel.protocol.catalog import AnyMessage, bad_message, read_message, read_object
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Ack, CloseCode, Hello, Subscription
-from backchannel.protocol.message import Message, Way, rfc3339
+from backchannel.protocol.message import rfc3339
 
 WARNED_BEFORE = 60.0
 """Seconds between the warning that a token expires and its end."""
@@ -267,8 +266,6 @@ class Session:
                 return [Tune(self.subscription, self.preference), Say(told)]
             case Infodump():
                 return self._dump(message, in_reply_to)
-        if message.way is Way.CONNECTION:
-            raise _not_offered(message)
         if wants_everything(message):
             return [Keep(content, message), *self._everything(message, in_reply_to)]
         return [Keep(content, message)]
@@ -324,10 +321,6 @@ class Session:
             self._warned = True
             return [Say({"type": "session_expiring", "at": _moment(self.claims.exp)})]
         return []
-
-
-def _not_offered(message: Message) -> Unavailable:
-    return Unavailable(f"This platform does not offer {message.type!r} yet.", field="type")
 
 
 def _moment(seconds: float) -> str:

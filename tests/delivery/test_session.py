@@ -23,8 +23,10 @@ from backchannel.delivery.effect import (
 )
 from backchannel.delivery.session import Limits, Session, State
 from backchannel.errors import Forbidden
+from backchannel.protocol.catalog import KINDS
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Hello
+from backchannel.protocol.message import Way
 from tests.build import content
 
 NOW = 1_000_000.0
@@ -276,3 +278,9 @@ def test_no_field_of_a_wrong_kind_makes_it_stumble(kind: str, fields: dict[str, 
     effects = say(session, content(kind, **{name: value for name, value in fields.items() if name != "type"}))
     assert len(effects) <= 1
     assert code(effects) is None
+
+
+def test_what_concerns_the_connection_is_never_stored() -> None:
+    for kind in (kind for kind in KINDS.values() if kind.way is Way.CONNECTION):
+        told = say(here(), content(kind.model_fields["type"].default, **kind.example))
+        assert told and not any(isinstance(one, Keep) for one in told) and not errors(told)
