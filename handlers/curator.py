@@ -34,8 +34,10 @@ MOST = 256
 async def watch(happened: Happened, ctx: Context) -> Decision | None:
     """Look again in a while at everybody whom a critical update is for, unless that is planned already."""
     at = happened.stored + timedelta(seconds=ctx.house.settings().curator.ack_timeout)
-    timers = []
-    for agent in (await _recipients(happened, ctx))[:MOST]:
+    timers, agents = [], await _recipients(happened, ctx)
+    if len(agents) > MOST:
+        log.warning("not_everybody_is_watched", group=happened.group, agents=len(agents), watched=MOST)
+    for agent in agents[:MOST]:
         asked_for = int(((await ctx.marked(watch_mark(agent))) or {}).get("through") or 0)
         if asked_for < happened.sequence and not await ctx.runs(CURATOR, ACK, agent):
             timers.append(Timer(CURATOR, ACK, agent, max(at, ctx.now)))
