@@ -151,22 +151,18 @@ class Arrival:
             raise TurnedAway(error, CloseCode.FORBIDDEN, "token used again")
 
     async def _resumed(self, session: str | None) -> str | None:
-        """The purpose of the place whose session token it shows; None if it shows none, or nothing is kept.
+        """The purpose of the place whose session token it shows; None if it shows none.
 
-        An old or foreign token is a suspected hijack, and so is one for a record that was tampered with.
+        An old or foreign token is a suspected hijack, also where the agent never had a session.
         """
         if session is None:
             return None
-        known = False
         for purpose in dict.fromkeys((self._wanted_purpose(), *PURPOSES)):
             place = self._place(purpose)
             kept = await self.house.positions.look(place)
             if self.house.positions.recognises(place, kept, session):
                 return purpose
-            known = known or kept.record is not None or kept.tampered
-        if known:
-            raise self._reused()
-        return None
+        raise self._reused()
 
     def _wanted_purpose(self) -> str:
         """An observer that calls itself primary must not take the place of the active connection."""
