@@ -92,21 +92,27 @@ def kept_or_new(path: Path) -> bytes:
 
 
 def make(folder: Path) -> None:
-    """The key that signs tokens, the passwords as nats-server reads them, and the platform's own alone."""
+    """The key that signs tokens, the passwords as nats-server reads them, and those of two roles alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    own, all_of_them = folder / "platform-password", folder / "passwords.conf"
-    if own.exists() != all_of_them.exists():
-        sys.exit(f"{own} and {all_of_them} belong together and one is missing: remove the other.")
-    platform = password()
+    own, stewards, all_of_them = (
+        folder / name for name in ("platform-password", "steward-password", "passwords.conf")
+    )
+    if len({path.exists() for path in (own, stewards, all_of_them)}) > 1:
+        sys.exit(
+            f"{own}, {stewards} and {all_of_them} belong together and one is missing: remove the others."
+        )
+    platform, steward = password(), password()
     callout = kept_or_new(folder / "callout.key")
     logins = {
         "PLATFORM_PASSWORD": platform,
+        "STEWARD_PASSWORD": steward,
         "OPERATOR_PASSWORD": password(),
         "SYSTEM_PASSWORD": password(),
         "CALLOUT_ISSUER": issuer(callout),
     }
     write_once(own, platform + "\n")
+    write_once(stewards, steward + "\n")
     write_once(all_of_them, definitions(logins))
     write_once(folder / "route.conf", definitions(routes(password())))
     write_once(folder / "token.key", key(secrets.token_bytes(32)))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 
 from tests.promises.running import BACKCHANNEL
@@ -203,6 +204,26 @@ def store(port: int, token: str, content: str) -> dict[str, Any]:
     return found
 
 
+async def refused_update_of_the_trail(engine: Machine, url: str) -> bool:
+    """Whether the login of bridges and handlers may write the audit trail and not change its stream."""
+    complaints: asyncio.Queue[str] = asyncio.Queue()
+
+    async def complained(problem: Exception) -> None:
+        complaints.put_nowait(str(problem))
+
+    password = (engine.folder / "secrets" / "platform-password").read_text().strip()
+    client = await nats.connect(url, user="platform", password=password, error_cb=complained)
+    try:
+        for action in ("UPDATE", "DELETE", "RESTORE"):
+            await client.publish(f"$JS.API.STREAM.{action}.BC_AUDIT", b"{}")
+            said = await asyncio.wait_for(complaints.get(), PATIENCE)
+            assert "permissions violation" in said.lower() and action.lower() in said.lower()
+        purged = await client.request("$JS.API.STREAM.PURGE.BC_AUDIT", b"", timeout=PATIENCE)
+        return "error" in json.loads(purged.data)
+    finally:
+        await client.close()
+
+
 async def test_the_commands_of_the_compose_file_make_a_working_platform(tmp_path: Path) -> None:
     nats, monitor, port = free_ports(3)
     async with machine(SINGLE, tmp_path) as engine:
@@ -217,6 +238,7 @@ async def test_the_commands_of_the_compose_file_make_a_working_platform(tmp_path
         token = await engine.run("topology", BACKCHANNEL, "token", "create", "ada")
         answer = await asyncio.to_thread(store, port, token, "the containers' commands work")
         assert answer["status"] == "full"
+        assert await refused_update_of_the_trail(engine, f"nats://127.0.0.1:{nats}")
         # Applying the topology again changes nothing and breaks nothing.
         await engine.run("topology")
 
