@@ -25,6 +25,7 @@ from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.subject import order_subject
 from backchannel.service.audit.standing import ask, faults_of
+from backchannel.service.nonces import Nonces
 from backchannel.service.parking import Quarantine
 from backchannel.service.settings import LiveSettings
 from backchannel.service.trail import Trail
@@ -41,7 +42,6 @@ from bridge.door import Caller, Door
 from bridge.feed import Feed
 from bridge.host import StoredAt
 from bridge.metrics import Metrics
-from bridge.nonces import Nonces
 from bridge.paces import Pacing
 from bridge.peer import Peer
 from bridge.positions import Place, Positions
@@ -239,13 +239,14 @@ class House:
         """Store a memory update for somebody without a connection.
 
         Raises:
-            Refused: it may not be stored.
+            Refused: it may not be stored, or comes too fast.
             Unavailable: it was not stored.
         """
         message = read_message(content)
         if not isinstance(message, MemoryUpdate):
             raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
         claims = self.rights.effective(claims)
+        self.pacing.require((claims.collaboration_group, claims.sub), self.clock())
         if claims.nonce is not None and not await self.nonces.spend(
             claims, secrets.token_hex(8), self.clock()
         ):

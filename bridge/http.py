@@ -86,7 +86,7 @@ class Pages:
             routes=routes,
             exception_handlers={
                 HTTPException: _told_by_framework,
-                BackchannelError: _told_by_rule,
+                BackchannelError: self._told_by_rule,
                 TurnedAway: self._told_by_gate,
                 ClientDisconnect: _told_to_nobody,
                 Exception: _told_by_accident,
@@ -182,6 +182,17 @@ class Pages:
         code = "forbidden" if error.status in (401, 403) else "bad_request"
         return _json(_refusal(code, error.message), error.status, headers)
 
+    async def _told_by_rule(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, BackchannelError)
+        self._metrics.refused.labels(error.code).inc()
+        status = STATUS.get(error.code, 422)
+        headers = {}
+        if status in (429, 503):
+            headers["retry-after"] = str(max(1, round(error.retry_after or 1)))
+        if status >= 500:
+            log.warning("not_stored", code=error.code, message=error.message)
+        return _json(_refusal(error.code, error.message, error.field), status, headers)
+
 
 class SecurityHeaders:
     """Puts the security headers on every answer, also on the ones nobody foresaw."""
@@ -234,17 +245,6 @@ async def _told_by_framework(request: Request, error: Exception) -> Response:
     message = texts.get(error.status_code, error.detail)
     code = codes.get(error.status_code, "bad_request")
     return _json(_refusal(code, message), error.status_code, dict(error.headers or {}))
-
-
-async def _told_by_rule(request: Request, error: Exception) -> Response:
-    assert isinstance(error, BackchannelError)
-    status = STATUS.get(error.code, 422)
-    headers = {}
-    if status in (429, 503):
-        headers["retry-after"] = str(max(1, round(error.retry_after or 1)))
-    if status >= 500:
-        log.warning("not_stored", code=error.code, message=error.message)
-    return _json(_refusal(error.code, error.message, error.field), status, headers)
 
 
 async def _told_by_accident(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from backchannel.delivery.pace import TokenBucket
 from backchannel.domain.settings import Settings
+from backchannel.errors import RateLimited
 
 MOST = 20_000
 """Buckets kept; the one that was not asked for longest goes first, and would be full again by then."""
@@ -61,6 +62,12 @@ class Pacing:
     def of(self, owner: tuple[str, str]) -> TokenBucket:
         """What all connections of one agent share."""
         return self._agents.of(owner)
+
+    def require(self, owner: tuple[str, str], now: float) -> None:
+        """Let one message of an agent pass that came without a connection. Raises RateLimited."""
+        if wait := self.of(owner).take(now):
+            problem = f"{owner[1]} sends more than {self._together} messages a second."
+            raise RateLimited(problem, retry_after=round(wait, 3))
 
     def changed(self) -> bool:
         """Whether another limit is in force than at the last call; those who are here are to be told."""

@@ -17,6 +17,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import HeaderLineTooLong, InvalidHeader, RequestLineTooLong, TooManyHeaders
 from websockets.http11 import Request, Response
 
+from backchannel.delivery.token import MAX_TOKEN_BYTES
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Goodbye
 from bridge.config import Config
@@ -38,6 +39,7 @@ QUIET.setLevel(logging.ERROR)
 PATH = "/ws"
 WANTS_WEBSOCKET = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket[ \t]*\r?\n", re.IGNORECASE)
 RETRY_AFTER = 1
+HELLO_BYTES = 2 * MAX_TOKEN_BYTES
 ABORT_SECONDS = 0.5
 TOO_LARGE = (RequestLineTooLong, HeaderLineTooLong, TooManyHeaders)
 EXTRA = {
@@ -161,6 +163,8 @@ class Port:
         except TurnedAway as refusal:
             self.refuse(transport, ticket, remote, refusal)
             return
+        if claims is None:  # a stranger says hello, and nothing longer
+            protocol.max_message_size = min(HELLO_BYTES, self.config.max_message_bytes)
         protocol.send_response(answer)
         transport.write(b"".join(protocol.data_to_send()))
         if ticket.since is not None:

@@ -128,7 +128,7 @@ class Wire(asyncio.Protocol):
 
     @claims.setter
     def claims(self, claims: Claims) -> None:
-        self._claims = claims
+        self._claims, self._protocol.max_message_size = claims, self._room.config.max_message_bytes
         self._ticket.become_known()
 
     @property

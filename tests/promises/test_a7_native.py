@@ -229,6 +229,18 @@ async def test_a7_a_token_that_is_not_believed_opens_nothing(platform: Platform)
             await Native.enter(platform.nats, name, token)
 
 
+async def test_a3_a_nonce_is_good_for_one_connection_over_nats_and_websocket_together(
+    platform: Platform, natives: list[Native]
+) -> None:
+    token = platform.signed("n-once", nonce="one-of-both-doors")
+    natives.append(await Native.enter(platform.nats, "n-once", token))
+    with pytest.raises((nats.errors.Error, OSError)):
+        await Native.enter(platform.nats, "n-once", token)
+    late = await platform.connect(token)
+    await late.send_raw({"type": "hello"})
+    assert await late.closed() == 4403
+
+
 async def test_a7_a_connection_ends_when_its_token_expires(platform: Platform, natives: list[Native]) -> None:
     ada = await enter(platform, natives, "n-brief", exp=int(time.time()) + 3)
     await asyncio.wait_for(ada.closed.wait(), 30)

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from backchannel.home import Home
-from tests.promises.running import Platform
+from tests.promises.running import Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -113,6 +113,20 @@ async def test_a1_a_browser_from_elsewhere_is_refused_and_one_from_here_may_say_
         assert json.loads(await socket.recv())["agent_id"] == "a1-cid"
 
 
+async def test_a1_a_browser_may_say_little_until_its_token_has_come_and_as_much_as_others_then(
+    platform: Platform,
+) -> None:
+    async with connect(platform.ws, origin=platform.http) as socket:  # type: ignore[arg-type]
+        await socket.send(json.dumps({"type": "hello", "token": "x" * 40_000}))
+        await socket.wait_closed()
+        assert socket.close_code == 1009
+    async with connect(platform.ws, origin=platform.http) as socket:  # type: ignore[arg-type]
+        raw = Raw(socket, platform.signed("a1-dee"))
+        await raw.hello(token=raw.token)
+        told = await raw.ask("memory_update", context_id="main", exchange={"content": "y" * 40_000})
+        assert told["type"] == "accepted"
+
+
 async def test_a1_the_reason_is_in_the_log_and_the_token_is_not(platform: Platform) -> None:
     token = jwt.encode(claims(exp=5, iat=4), Home(platform.data).token_key(), algorithm="HS256")
     assert await refused(platform, {"X-Memory-Auth": token}) == 401
@@ -180,6 +194,14 @@ async def test_an_old_session_token_is_refused_as_a_hijack(platform: Platform) -
     assert (await second.ask("memory_update", context_id="main", exchange={"content": "mine"}))[
         "type"
     ] == "accepted"
+
+
+async def test_a5_a_foreign_session_token_is_refused_to_who_never_had_one(platform: Platform) -> None:
+    owner = await platform.agent("a5-cas")
+    thief = await platform.connect(platform.signed("a5-new"))
+    await thief.send_raw({"type": "hello", "resume": {"session": owner.welcome["session"]}})
+    assert await thief.closed() == 4410
+    await owner.settled()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from backchannel.delivery.token import BadToken
 from backchannel.domain.audit import Deed
 from backchannel.domain.directory import entry_after_arrival
 from backchannel.errors import BackchannelError, Conflict, Expired, Forbidden
+from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Arrived
 from backchannel.jetstream.nkey import SERVER, USER, Nkey, decoded, read_signed
 from backchannel.protocol.claims import Claims
@@ -25,6 +26,7 @@ from backchannel.service.house import House
 from backchannel.service.keyring import Keyring
 from backchannel.service.native.consumer import ensure
 from backchannel.service.native.passes import Passes
+from backchannel.service.nonces import Nonces
 
 log = structlog.get_logger()
 SUBJECT = "$SYS.REQ.USER.AUTH"
@@ -43,6 +45,7 @@ class Callout:
         self._keyring = keyring
         self._key = key
         self._passes = passes
+        self._nonces = Nonces(Bucket(house.connection, "BC_nonces"))
         self._running: set[asyncio.Task[None]] = set()
         self._ink = TokenBucket(NOTES_PER_SECOND, MOST_NOTES)
         self._unnoted = 0
@@ -98,16 +101,19 @@ class Callout:
         claims = self._keyring.verify(token)
         if name != claims.sub:
             raise Forbidden(f"The user {name[:64]!r} shows a token for {claims.sub!r}.")
-        if claims.nonce is not None:
-            raise Forbidden(
-                f"The token of {claims.sub!r} opens one connection only, and a NATS client that lost its"
-                " connection would be locked out: native clients need a token without a nonce."
-            )
         return claims
+
+    async def _spend_nonce(self, claims: Claims, server: str, client: int) -> None:
+        """A token with a nonce opens one connection. A server that asks twice means the same one."""
+        if claims.nonce is None:
+            return
+        if not await self._nonces.spend(claims, f"{server}.{client}", time.time()):
+            raise Forbidden(f"The token of {claims.sub!r} has opened its one connection.")
 
     async def _welcome(self, claims: Claims, server: str, client: int) -> None:
         """All that must be there before the first thing it does."""
         group, agent = claims.collaboration_group, claims.sub
+        await self._spend_nonce(claims, server, client)
         await self._register(claims)
         await ensure(self._house.connection, group, agent)
         await self._passes.issue(claims, server, client)

@@ -54,3 +54,14 @@ async def test_what_may_not_be_stored_is_refused(platform: Platform) -> None:
         status, told = await store(platform, body, token("collector", **claims))
         assert (status, bool(told)) == (expected, True)
     assert len(await platform.log()) == before
+
+
+async def test_a11_who_stores_too_fast_over_http_is_told_when_to_come_again(platform: Platform) -> None:
+    house = platform.bridges[0].house
+    house.pacing.of(("main", "collector")).tune(0.001, 1.0)
+    bearer = token("collector")
+    update = content("memory_update", context_id="main", exchange={"content": "x"})
+    assert (await store(platform, update, bearer))[0] == 200
+    status, told = await store(platform, update, bearer)
+    assert (status, told["code"]) == (429, "rate_limited")
+    assert house.metrics.refused.labels("rate_limited").value == 1

@@ -1,4 +1,4 @@
-"""Nonces: a token that has one opens one connection, whichever bridge it comes to."""
+"""Nonces: a token that has one opens one connection, whichever door it comes to."""
 
 from __future__ import annotations
 
