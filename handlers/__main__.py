@@ -66,7 +66,7 @@ async def main(names: Sequence[str], told: Settings) -> None:
         stop,
         lambda: print("ready", flush=True),
         records,
-        Trust.of(told),
+        Trust.of(told, os.environ),
     )
 
 

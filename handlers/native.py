@@ -28,7 +28,7 @@ async def admission(house: House) -> None:
         await asyncio.Event().wait()
         return
     passes, rights = Passes(house.connection), RightsInForce()
-    keyring = Keyring(trust.tokens, time.time, house.groups, rights=rights)
+    keyring = Keyring(trust.tokens, time.time, house.groups, rights=rights, nonce_needed=trust.nonce_needed)
     turnstile = Turnstile(house, keyring, passes)
     callout = Callout(house, keyring, Nkey(trust.callout), passes)
     door = Door(house, passes, rights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from backchannel.delivery.keys import Keys
@@ -11,13 +11,19 @@ from backchannel.home import Settings
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`tokens` says which keys of tokens count now; `callout` is the secret that answers NATS servers."""
+    """`tokens` says which keys of tokens count now; `callout` is the secret that answers NATS servers.
+
+    With `nonce_needed` only tokens for one connection are believed, as at a bridge without bearer tokens.
+    """
 
     tokens: Callable[[], Keys] = field(repr=False)
     callout: bytes = field(repr=False)
+    nonce_needed: bool = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Trust | None:
+    def of(cls, settings: Settings, env: Mapping[str, str]) -> Trust | None:
         """None where nothing says how to answer NATS servers: then nobody comes in over NATS."""
         callout = settings.callout_key()
-        return None if callout is None else cls(settings.token_keys(), callout)
+        bearer = env.get("BACKCHANNEL_BEARER_TOKENS") or "true"
+        nonce_needed = bearer.lower() not in ("true", "1", "yes")  # what cannot be read opens nothing
+        return None if callout is None else cls(settings.token_keys(), callout, nonce_needed)

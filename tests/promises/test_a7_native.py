@@ -6,10 +6,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import nats.errors
 import pytest
 import pytest_asyncio
+from websockets.exceptions import InvalidStatus
 
 from backchannel.protocol.presence import AgentPresence
 from tests.build import content
@@ -239,6 +241,22 @@ async def test_a3_a_nonce_is_good_for_one_connection_over_nats_and_websocket_tog
     late = await platform.connect(token)
     await late.send_raw({"type": "hello"})
     assert await late.closed() == 4403
+
+
+async def test_a3_where_bearer_tokens_are_switched_off_neither_door_takes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKCHANNEL_BEARER_TOKENS", "false")
+    strict = await Platform(tmp_path / "data").start()
+    try:
+        with pytest.raises((nats.errors.Error, OSError)):
+            await Native.enter(strict.nats, "n-strict", strict.signed("n-strict"))
+        with pytest.raises(InvalidStatus):
+            await strict.connect(strict.signed("n-strict"))
+        native = await Native.enter(strict.nats, "n-strict", strict.signed("n-strict", nonce="just-once"))
+        await native.close()
+    finally:
+        await strict.stop()
 
 
 async def test_a7_a_connection_ends_when_its_token_expires(platform: Platform, natives: list[Native]) -> None:
