@@ -12,9 +12,11 @@ from backchannel.delivery.outbox import Bounds, Outbox
 from backchannel.delivery.quality import Preference
 from backchannel.protocol.frame import CloseCode, Subscription
 from bridge.feed import Feed
+from bridge.framing import frame
 from bridge.metrics import Metrics
 from bridge.ring import Event
 from bridge.valve import Valve
+from bridge.weave import woven
 from bridge.wire import Wire
 
 MOST_OVERTAKEN = 10_000
@@ -51,7 +53,7 @@ class Ear:
         self.agent = agent
         self.access = frozenset(access)
         self.overtaken: set[int] = set()
-        self._in_turn = False
+        self._in_turn = 0
         self.delivered = 0
         self.dropped: dict[str, int] = {}
         self._wire = wire
@@ -91,12 +93,14 @@ class Ear:
         """Events that happen now, in log order, and their joined frames."""
         if self._closed:
             return
-        if events[0].sequence <= self._position:  # never twice, whatever went wrong elsewhere
-            events = [event for event in events if event.sequence > self._position]
-            frames = b"".join([event.frame for event in events])
+        position = self._position
+        self._position = max(position, events[-1].sequence)
+        if self.overtaken or events[0].sequence <= position:  # never twice, whatever went wrong elsewhere
+            events = [one for one in events if one.sequence > position and one.sequence not in self.overtaken]
+            frames = woven(events)
+            self._forget_overtaken()
             if not events:
                 return
-        self._position = events[-1].sequence
         if self._valve is not None:
             self._sift(self._valve, events)
         elif self._free:
@@ -185,22 +189,37 @@ class Ear:
         elif valve is not None and valve.overfull:
             self._give_up_on()
 
-    # ---- catching up
+    # ---- overtaking, and catching up
 
     def overtake(self, event: Event) -> bool:
-        """An urgent event while catching up: it does not wait, and is left out of the catch-up.
+        """An urgent event before its turn: it does not wait, and is left out when its turn comes.
 
         False when there is no room for that: then it comes in its turn, and so does all that follows, or
         what is urgent would overtake what is just as urgent.
         """
-        room = len(self.overtaken) < MOST_OVERTAKEN and self._wire.waiting < MOST_AHEAD
-        if self._in_turn or not room or self._closed:
-            self._in_turn = True
+        if event.sequence <= self._position or event.sequence in self.overtaken:
+            return True
+        live = self in self._feed.fanout.listeners
+        room = len(self.overtaken) < MOST_OVERTAKEN and (live or self._wire.waiting < MOST_AHEAD)
+        if self._in_turn > self._position or not room or self._closed:
+            self._in_turn = max(self._in_turn, event.sequence)
             return False
         self.overtaken.add(event.sequence)
-        self._ahead.note(event.sequence, self.contiguous)
-        self._send(event.frame, 1)
+        if live and not self._free:
+            self._queue([event])
+        else:
+            self._ahead.note(event.sequence, self.contiguous)
+            self._send(self._frame(event), 1)
         return True
+
+    def _frame(self, event: Event) -> bytes:
+        """As it is sent now: if older ones are still to come, its cursor says up to where all was given."""
+        given = self.contiguous
+        return event.frame if given >= event.sequence - 1 else frame(event.overtaking(given))
+
+    def _forget_overtaken(self) -> None:
+        """The turn of all up to here has come."""
+        self.overtaken = {sequence for sequence in self.overtaken if sequence > self._position}
 
     def catch_up(self, events: Sequence[Event], remaining: int) -> None:
         """Events that happened before now; ``remaining`` are still to come."""
@@ -225,8 +244,7 @@ class Ear:
 
     def go_live(self) -> None:
         """Catching up is over."""
-        self.overtaken.clear()
-        self._in_turn = False
+        self._forget_overtaken()
 
     async def drained(self) -> None:
         """Wait until the line takes more.
@@ -305,7 +323,7 @@ class Ear:
         frames, count, length = [], 0, 0
         while length < self._bounds.at_once and (event := outbox.pop()) is not None:
             self._ahead.note(event.sequence, self.contiguous)
-            frames.append(event.frame if self._valve is None else self._valve.frame(event))
+            frames.append(self._frame(event))
             length += event.size
             count += 1
         self._metrics.outbox.dec(count)

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-
-import structlog
+from typing import Any
 
 from backchannel.delivery.audience import Life, Membership
 from backchannel.delivery.coalesce import Pace, strand_of
 from backchannel.delivery.traits import URGENT, traits
 from backchannel.domain.settings import Settings
-from bridge.listeners import Listener, Listeners
+from bridge.listeners import Listener, Listeners, give_up
 from bridge.ring import Event
 
-log = structlog.get_logger("bridge.fanout")
 MOST_HELD = 1_000
 """Events that wait to be coalesced, at most."""
-
-
-class Returning(Listener, Protocol):
-    """A connection that catches up; what is urgent does not wait for that."""
-
-    def overtake(self, event: Event) -> bool: ...
 
 
 class Fanout:
@@ -35,7 +26,7 @@ class Fanout:
     def __init__(self, membership: Membership, settings: Callable[[], Settings]) -> None:
         self.membership = membership
         self.listeners = Listeners()
-        self.returning: dict[Listener, Returning] = {}
+        self.returning: dict[Listener, None] = {}
         self._settings = settings
         self._pending: list[Event] = []
         self._flushing = False
@@ -103,9 +94,19 @@ class Fanout:
             try:
                 listener.hear(heard, frames)
             except Exception:
-                _give_up(listener)
+                give_up(listener)
         if self.returning:
             self._overtake([event for event in events if event.rank < URGENT])
+
+    def send_ahead(self, event: Event) -> None:
+        """An emergency before its turn, to everybody who may hear it. It is for an inbox or for everyone."""
+        self.flush()
+        self._overtake([event])
+        for listener, *_ in self.listeners.share([event]):
+            try:
+                listener.overtake(event)
+            except Exception:
+                give_up(listener)
 
     def _end_window(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -116,16 +117,10 @@ class Fanout:
 
     def _overtake(self, urgent: Sequence[Event]) -> None:
         for event in urgent:
-            for peer in tuple(self.returning.values()):
+            for peer in tuple(self.returning):
                 if not self.membership.sees(peer.agent, event.to, event.sequence, peer.access):
                     continue
                 try:
                     peer.overtake(event)
                 except Exception:
-                    _give_up(peer)
-
-
-def _give_up(listener: Listener) -> None:
-    """Whatever is wrong with one listener must not reach another. Called where the exception was caught."""
-    log.exception("a listener failed", agent=listener.agent)
-    listener.fail()
+                    give_up(peer)

@@ -18,6 +18,7 @@ from backchannel.jetstream.read import Page, Record, StreamFacts, describe, firs
 from backchannel.jetstream.tail import Tail
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.subject import events_stream, life_of, lives
+from bridge.early import Early
 from bridge.exchanges import Exchanges
 from bridge.fanout import Fanout
 from bridge.metrics import Metrics
@@ -64,6 +65,7 @@ class Feed:
         self._next_sample = 0.0
         self._traits: dict[int, Traits] = {}
         self._tail: Tail | None = None
+        self.early = Early(self)
 
     async def open(self) -> None:
         """Read who is in which sidebar, fill the ring, and go on from there.
@@ -93,9 +95,11 @@ class Feed:
         await self._tail.start()
         await self._tail.reached(until, 30.0)
         self.fanout.flush()
+        await self.early.open()
 
     async def close(self) -> None:
         self.fanout.flush()
+        await self.early.close()
         tail, self._tail = self._tail, None
         if tail is not None:
             await tail.stop()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import structlog
+
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.subject import Destination, InContext, InInbox
 from bridge.ring import Event
 from bridge.weave import woven
 
+log = structlog.get_logger("bridge.listeners")
 EVERYONE = "*"
 
 
@@ -33,8 +36,17 @@ class Listener(Protocol):
     def hear(self, events: Sequence[Event], frames: bytes) -> None:
         """These events, in log order; `frames` is all of their frames, joined once for everybody."""
 
+    def overtake(self, event: Event) -> bool:
+        """An urgent event before its turn, and not again in its turn; False if it has to come in its turn."""
+
     def fail(self) -> None:
         """It could not be given something: end it."""
+
+
+def give_up(listener: Listener) -> None:
+    """Whatever is wrong with one listener must not reach another. Called where the exception was caught."""
+    log.exception("a listener failed", agent=listener.agent)
+    listener.fail()
 
 
 class Share(NamedTuple):

@@ -46,9 +46,6 @@ class Reader(Listener, Protocol):
     def overtaken(self) -> Collection[int]:
         """Positions that were sent ahead."""
 
-    def overtake(self, event: Event) -> bool:
-        """Send one ahead; False if it has to come in its turn."""
-
     def wants(self, event: Event) -> bool:
         """Whether it wants it at all, of what it may see."""
 
@@ -131,7 +128,8 @@ class Replay:
             self.feed.fanout.flush()
             stretch = self._stretch(position)
             if not stretch:
-                self.feed.fanout.returning[self.reader] = self.reader
+                self.feed.fanout.returning[self.reader] = None
+                self.feed.early.offer(self.reader)
                 return
             if not await self._ahead([one for one in stretch if one.rank < URGENT and self._visible(one)]):
                 return
@@ -171,6 +169,7 @@ class Replay:
                 self.feed.fanout.join(self.reader)
                 self.reader.caught_up(self.feed.position)
                 self.reader.go_live()
+                self.feed.early.offer(self.reader)
                 return self.feed.position
             self.reader.caught_up(position)
             await self.reader.drained()

@@ -37,6 +37,10 @@ class Event(NamedTuple):
     def body(self) -> bytes:
         return self.frame[self.start :]
 
+    def overtaking(self, given: int) -> bytes:
+        """Its body when all was sent only up to `given` before it: its cursor says so."""
+        return b'%s.%d"}' % (self.body[:-2], given)
+
 
 class Ring:
     """The last events of a log, bounded by number and bytes. It holds every event after `floor`."""

@@ -102,7 +102,7 @@ class Valve:
         lowest = self.stage.lowest
         if lowest is None or event.sequence < lowest:
             return event.body
-        return b'%s.%d"}' % (event.body[:-2], lowest - 1)
+        return event.overtaking(lowest - 1)
 
     # ---- what was held back
 

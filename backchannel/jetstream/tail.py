@@ -48,6 +48,7 @@ class Tail:
         on_record: called for each record as it is read. If it raises, that is logged and the next one comes.
         filters: subjects wanted, none overlapping another; none means all.
         epoch: the life of the stream that `after` belongs to, if it is known.
+        floor: asked whenever a consumer begins: what lies up to there is not wanted any more.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Tail:
         filters: Sequence[str] = (),
         on_replaced: Callable[[StreamFacts], None] | None = None,
         epoch: str | None = None,
+        floor: Callable[[], int] | None = None,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._filters = list(filters)
         self._on_record = on_record
         self._on_replaced = on_replaced
+        self._floor = floor
         self._position = self._seen = after
         self._stored = 0
         self._continuity = Continuity(connection, stream, epoch)
@@ -214,6 +217,7 @@ class Tail:
 
     async def _begin(self) -> None:
         self._doubt.clear()
+        self._skip()
         if await self._survey() is None:
             return
         name = f"tail-{secrets.token_hex(8)}"
@@ -226,6 +230,12 @@ class Tail:
         self._heard = self._loop.time()
         self._pull()
         self._following = True
+
+    def _skip(self) -> None:
+        """Leave out what lies up to the floor; a consumer of few subjects need not search all that again."""
+        floor = self._seen if self._floor is None else self._floor()
+        if floor > self._seen:
+            self._position, self._seen, self._stored = max(self._position, floor), floor, 0
 
     def _config(self, name: str) -> dict[str, Any]:
         filters = {"filter_subjects": self._filters} if self._filters else {}

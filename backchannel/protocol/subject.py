@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from backchannel.protocol.lane import NEVER_DROPPED, RANK
+from backchannel.protocol.lane import NEVER_DROPPED, RANK, RESERVED
 
 ContextKind = Literal["life", "talk", "memory"]
 InboxKind = Literal["mention", "result", "decision", "notice"]
@@ -139,6 +139,12 @@ def urgent_in(group: str) -> list[str]:
     """The filters that find what lies in the lanes of which nothing is ever left out."""
     lanes = sorted(NEVER_DROPPED, key=RANK.__getitem__)
     return [f"bc.{group}.evt.{where}.{lane.value}.*" for lane in lanes for where in ("*.*", "all")]
+
+
+def emergencies_in(group: str) -> list[str]:
+    """The filters that find the two top lanes. They lead to inboxes and to everyone, never into a context."""
+    lanes = sorted(RESERVED, key=RANK.__getitem__)
+    return [f"bc.{group}.evt.{where}.{lane.value}.*" for lane in lanes for where in ("inbox.*", "all")]
 
 
 def inbox_of(group: str, agent: str) -> str:

@@ -52,7 +52,7 @@ class Rooms:
 
 
 def position(cursor: str) -> int:
-    return int(cursor.rpartition(".")[2])
+    return int(cursor.split(".")[1])
 
 
 class Actor:
