@@ -118,8 +118,10 @@ class Replay:
 
     async def _urgent_first(self, position: int) -> None:
         """What is urgent of all that was missed goes ahead, in its order; then what happens now may, too."""
+        overtaking = False
         while True:
             if not self.feed.ring.covers(position):
+                overtaking = True  # what lies between is not known
                 async for batch in self._merged(urgent_in(self.feed.group), position, self.feed.position):
                     if not await self._ahead(batch.events):
                         return
@@ -131,13 +133,18 @@ class Replay:
                 self.feed.fanout.returning[self.reader] = None
                 self.feed.early.offer(self.reader)
                 return
-            if not await self._ahead([one for one in stretch if one.rank < URGENT and self._visible(one)]):
+            visible = [event for event in stretch if self._visible(event)]
+            in_turn = 0 if overtaking else _leading(visible)
+            overtaking = overtaking or in_turn < len(visible)
+            if not await self._ahead([one for one in visible if one.rank < URGENT], in_turn):
                 return
             position = stretch[-1].sequence
 
-    async def _ahead(self, events: Sequence[Event]) -> bool:
-        """Send these ahead; False if there is no room for that."""
-        for event in events:
+    async def _ahead(self, events: Sequence[Event], in_turn: int = 0) -> bool:
+        """Send these ahead; False if there is no room for that. The first `in_turn` overtake nothing."""
+        for number, event in enumerate(events):
+            if number < in_turn:
+                self.reader.caught_up(event.sequence - 1)
             if not self.reader.overtake(event):
                 return False
         await self.reader.drained()
@@ -253,6 +260,11 @@ class Replay:
             return []
         group = self.feed.group
         return [inbox_of(group, self.reader.agent), *(content_of(group, name) for name in sorted(sidebars))]
+
+
+def _leading(events: Sequence[Event]) -> int:
+    """How many of them are urgent before the first that is not."""
+    return next((index for index, event in enumerate(events) if event.rank >= URGENT), len(events))
 
 
 def _stretch(events: Sequence[Event]) -> Sequence[Event]:

@@ -91,7 +91,7 @@ async def test_d4_who_stops_for_good_is_closed_and_resumes(platform: Platform) -
     assert await agent.closed() in (4008, 1006)  # by force when the goodbye does not get through
     back = await platform.enter(agent.token, resume={"cursor": agent.welcome["cursor"]})
     wanted = [frame["cursor"] for frame in sent]
-    came = [frame["cursor"] for frame in back.events("memory_update")]
+    came = [".".join(frame["cursor"].split(".")[:2]) for frame in back.events("memory_update")]
     assert [cursor for cursor in came if cursor in wanted] == wanted
 
 
