@@ -84,7 +84,7 @@ class Arrival:
         resume = self.hello.resume or Resume()
         cursor = Cursor.parse(resume.cursor, "resume.cursor").safe if resume.cursor is not None else None
         self._require_closed_circuit()
-        await self._make_room(resume.session)
+        await self._make_room(resume.session, cursor)
         await self._patiently(self._register)
         await self._patiently(self._show)
         holding, found = await self._patiently(lambda: self._take_place(cursor, resume.session))
@@ -107,9 +107,9 @@ class Arrival:
 
     # ---- room
 
-    async def _make_room(self, session: str | None) -> None:
+    async def _make_room(self, session: str | None, cursor: Cursor | None) -> None:
         """Let the connection in beside the others of its agent, or in the place of one."""
-        resumed = await self._patiently(lambda: self._resumed(session))
+        resumed = await self._patiently(lambda: self._resumed(session, cursor))
         if resumed is None:
             await self._patiently(self._spend_nonce)
         peer, house = self.peer, self.house
@@ -150,19 +150,25 @@ class Arrival:
             error = Forbidden("This token has opened its one connection; connect with a fresh one.")
             raise TurnedAway(error, CloseCode.FORBIDDEN, "token used again")
 
-    async def _resumed(self, session: str | None) -> str | None:
-        """The purpose of the place whose session token it shows; None if it shows none.
+    async def _resumed(self, session: str | None, cursor: Cursor | None) -> str | None:
+        """The purpose of the place whose session token it shows; None if it shows none of this platform's.
 
-        An old or foreign token is a suspected hijack, also where the agent never had a session.
+        An old or foreign token is a suspected hijack, also where the agent never had a session. Only whoever
+        comes from another log with a cursor of it, as after the loss of all data, has a token that nobody
+        can know, and is told of the gap.
         """
         if session is None:
             return None
+        known = cursor is None or cursor.epoch == self.feed.extent.epoch
         for purpose in dict.fromkeys((self._wanted_purpose(), *PURPOSES)):
             place = self._place(purpose)
             kept = await self.house.positions.look(place)
             if self.house.positions.recognises(place, kept, session):
                 return purpose
-        raise self._reused()
+            known = known or kept.record is not None or kept.tampered
+        if known:
+            raise self._reused()
+        return None
 
     def _wanted_purpose(self) -> str:
         """An observer that calls itself primary must not take the place of the active connection."""

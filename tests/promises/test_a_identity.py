@@ -204,6 +204,15 @@ async def test_a5_a_foreign_session_token_is_refused_to_who_never_had_one(platfo
     await owner.settled()
 
 
+async def test_d5_who_comes_from_another_log_is_told_of_the_gap_whatever_session_it_had(
+    platform: Platform,
+) -> None:
+    stranger = await platform.connect(platform.signed("d5-new"))
+    welcome = await stranger.hello(resume={"session": "of-a-platform-that-was-lost", "cursor": "00000000.7"})
+    assert (welcome["resumed"], welcome["outcome"]) == (False, "gap")
+    assert "another log" in welcome["resume_failure"]
+
+
 @pytest.mark.parametrize(
     "frame", ["{nope", "[]", '{"type":"memory_update"}', '{"type":"hello","permission":"king"}']
 )
