@@ -6,9 +6,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.embedded import Server
+
+# How long an example takes only says how busy the machine is. The same examples come every time, so that
+# what fails with a change fails because of it; `--hypothesis-profile=explore` draws others.
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", **UNHURRIED, derandomize=True)
+settings.register_profile("explore", **UNHURRIED)
+settings.load_profile("same")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from bridge.upgrade import Gate, own_origins
 from bridge.wire import Wire
 
 KEY = b"k" * 32
-PATIENCE = 20.0
+PATIENCE = 60.0
 BOTH_LOOPS = ("test_port", "test_upgrade", "test_http", "test_wire")
 
 

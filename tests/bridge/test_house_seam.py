@@ -161,7 +161,7 @@ async def come_back(
             await asyncio.sleep(0)
     paper.paused = False
     ear.writable()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await way
     for _ in range(200):
         await asyncio.sleep(0)

@@ -138,7 +138,6 @@ async def test_it_serves_and_stops_in_order(start: Start, furnished: None) -> No
         assert (status, report["status"]) in ((200, "healthy"), (206, "degraded"))  # no handlers here
         assert report["nats"] == {"up": True} and report["log"]["main"]["live"]
         program.process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
         said = []
         with pytest.raises(ConnectionClosed) as closed:
             while True:
@@ -147,7 +146,6 @@ async def test_it_serves_and_stops_in_order(start: Start, furnished: None) -> No
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
     code, out, err = await program.ended()
     assert (code, out) == (0, "")
-    assert time.monotonic() - began < 5.0
     assert "Traceback" not in err
 
 

@@ -20,7 +20,7 @@ from tests.cli.console import Answer, Up, backchannel
 
 Start = Callable[..., Up]
 Inside = Callable[..., Answer]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def eventually(check: Callable[[], object]) -> None:

@@ -22,7 +22,7 @@ from handlers.sidebar import service
 from tests.build import message
 from tests.eventually import eventually
 
-WAIT = 30.0
+WAIT = 60.0
 
 
 @asynccontextmanager

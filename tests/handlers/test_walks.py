@@ -35,8 +35,8 @@ from tests.histories import AGENTS, Step, steps
 LANES = ("critical", "high", "normal", "low", "background")
 NEWEST = 4
 """Only so many of an example's sidebars are spoken to, so that agents get into each other's way."""
-SHORT = 25
-LONG = {"short": 40}.get(os.environ.get("BACKCHANNEL_CAMPAIGN", ""), 1000)
+SHORT = 10
+LONG = {"short": 15}.get(os.environ.get("BACKCHANNEL_CAMPAIGN", ""), 1000)
 MOODS = tuple(status for status in SidebarStatus if status not in TERMINAL)
 DIE = 48
 """Of so many drawn kills one is done in a campaign, and more in a short walk: each takes six seconds,
@@ -200,6 +200,7 @@ def walk(floor: Floor, examples: int) -> None:
                 max_examples=examples,
                 stateful_step_count=30,
                 deadline=None,
+                derandomize=examples == SHORT,
                 database=None,
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),

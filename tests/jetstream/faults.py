@@ -15,7 +15,7 @@ from backchannel.jetstream.embedded import Server
 from backchannel.jetstream.entry import MSG_ID, Entry
 from backchannel.jetstream.keeper import Timings
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 QUICK = Timings(pulse=0.2, patience=0.4, connect=0.5, retry=0.05)
 STREAM = "BC_EVENTS_main"
 

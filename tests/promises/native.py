@@ -103,7 +103,7 @@ class Native:
 
     async def hears(self, message_id: str) -> Frame:
         """Pull until a message has come."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 for frame in self.frames:
                     if frame.get("message_id") == message_id:
@@ -111,7 +111,7 @@ class Native:
                 await self.pull(1)
 
     async def result_of(self, message_id: str) -> Frame:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 for frame in self.frames:
                     if frame["type"] == "result" and frame.get("in_reply_to") == message_id:

@@ -102,7 +102,7 @@ async def test_b3_the_same_state_said_again_over_nats_reaches_nobody(
         await ada.say("agent_presence", lane=PRESENCE, status=status)
     said = await ada.say("memory_update", lane="normal", context_id="main", exchange={"content": "after"})
     await ben.find(lambda frame: frame.get("message_id") == said["message_id"])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(heard := [one for one in ben.events("agent_presence") if one["agent_id"] == "n-same"]) < 3:
             await ben.frame()
     assert [one["status"] for one in heard] == ["working", "idle", "working"]

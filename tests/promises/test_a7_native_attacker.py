@@ -21,7 +21,7 @@ from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from tests.build import content
 from tests.promises.native import Native
-from tests.promises.running import Platform, Raw
+from tests.promises.running import WAIT, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -175,7 +175,7 @@ SUBSCRIBED = (
 async def complaint(mallory: Native, wanted: str) -> None:
     heard: list[str] = []
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT):
             while not any(wanted in said for said in heard):
                 heard.append(await mallory.complaints.get())
     except TimeoutError:

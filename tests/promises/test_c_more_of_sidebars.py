@@ -103,7 +103,7 @@ async def test_c14_of_a_merge_all_is_there_or_nothing_whenever_somebody_looks(pl
             "sidebar_merge", sidebar_id=child, consolidated_findings=child, success=True
         )
         assert merged["status"] == "success"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await watched
     log = await platform.json("streams", "view", "BC_EVENTS_main", "--limit", "1000")
     rows = {row["sequence"]: row for row in log}

@@ -163,7 +163,7 @@ async def until_it_may_wait(agent: Raw, other: str) -> None:
 
 async def returned(platform: Platform, name: str) -> Raw:
     """A connection, as soon as there is a bridge again."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(ConnectionClosed, OSError, InvalidMessage):
                 return await platform.agent(name)

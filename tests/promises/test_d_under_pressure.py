@@ -12,7 +12,8 @@ from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
-from tests.promises.running import WAIT, Frame, Platform, Raw
+from tests.eventually import eventually
+from tests.promises.running import Frame, Platform, Raw
 from tests.promises.test_d_continuity import LARGE, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -134,12 +135,13 @@ async def test_d15_a_cursor_before_the_beginning_of_a_shortened_log_is_a_gap(pla
     async with await Connection.open(Address(platform.nats, user, password), name="operator") as connection:
         keep_from = int(sent[5]["cursor"].partition(".")[2])
         await api(connection, "STREAM.PURGE.BC_EVENTS_main", {"seq": keep_from})
-    async with asyncio.timeout(WAIT):
-        while True:  # until the bridge has looked at the log again
-            back = await platform.enter(ada.token, resume={"cursor": sent[1]["cursor"]})
-            if back.welcome["outcome"] == "gap":
-                break
-            await back.close()
+
+    async def returned() -> Raw:
+        await platform.part()
+        return await platform.enter(ada.token, resume={"cursor": sent[1]["cursor"]})
+
+    # The bridge looks at the log now and then.
+    back = await eventually(returned, lambda back: back.welcome["outcome"] == "gap", pause=0.2)
     assert "begins after" in back.welcome["resume_failure"]
     answer = await back.result("infodump", since=sent[1]["cursor"], limit=0)
     assert "gone" in answer["missing"]

@@ -40,7 +40,7 @@ async def trail(platform: Platform, *, category: str = "*", entity: str = "*") -
 
 async def until(platform: Platform, action: str, **which: str) -> dict[str, Any]:
     """The newest record of an action; it may take a moment to be there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = [record for record in await trail(platform, **which) if record["action"] == action]
             if found:

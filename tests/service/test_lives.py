@@ -24,7 +24,7 @@ def born(sidebar_id: str) -> Entry:
 
 
 async def until(lives: Lives, sidebar_id: str) -> Sidebar:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (found := lives.get(sidebar_id)) is None:
             with contextlib.suppress(Unavailable):
                 await lives.reach()

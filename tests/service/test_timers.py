@@ -70,7 +70,7 @@ async def told(house: House) -> Counter[str]:
 
 
 async def until_told(house: House, number: int) -> Counter[str]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (found := await told(house)).total() < number:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return found
@@ -78,7 +78,7 @@ async def until_told(house: House, number: int) -> Counter[str]:
 
 async def until_dead(house: House, number: int) -> list[Record]:
     """What is kept for a person."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             dead = await following(house.connection, "BC_DEAD", "bc.main.dead.clock", 0, 10)
             if len(dead) >= number:
@@ -154,7 +154,7 @@ async def test_what_was_committed_but_not_settled_does_not_happen_twice(house: H
     work = await Work.open(
         house.connection, LOG, "clock-timers", [dues_of("main", "clock")], max_ack_pending=32
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         delivery = await work.take()
     due = due_in(delivery.record)
     alarm = clock_service().timers[due.name]
@@ -170,7 +170,7 @@ async def test_what_was_committed_but_not_settled_does_not_happen_twice(house: H
 
 async def settled(house: House) -> None:
     """Everything that came due has been answered for good."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             facts = await api(house.connection, f"CONSUMER.INFO.{LOG}.clock-timers")
             if not facts["num_pending"] and not facts["num_ack_pending"]:

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.build import content
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 Frame = dict[str, Any]
 
 

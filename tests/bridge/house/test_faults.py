@@ -158,7 +158,7 @@ async def bridge_process(platform: Platform) -> tuple[asyncio.subprocess.Process
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             line = json.loads(await process.stderr.readline())
             if line["event"] == "serving":

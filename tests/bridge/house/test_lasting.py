@@ -94,7 +94,7 @@ async def test_an_agent_is_recorded_when_it_comes_and_online_while_it_is_there(p
     lease = f"main.ada.{ada.welcome['connection_id']}"
     assert await presence.get(lease) is not None
     await ada.leave()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await presence.get(lease) is not None:
             await presence.get(lease)
     again = await platform.agent("ada")
@@ -110,7 +110,7 @@ async def test_positions_are_kept_and_no_session_token_is_stored(platform: Platf
     await ada.hears(said["in_reply_to"])
     await ada.raw({"type": "ack", "cursor": said["cursor"]})
     sessions = Bucket(platform.connection, "BC_sessions")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = await sessions.get("main.ada.primary")
             assert found is not None
