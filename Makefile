@@ -25,7 +25,7 @@ up: $(VENV)/.ready ## Start everything on this machine (ARGS="--port 9000" passe
 
 test: $(VENV)/.ready-dev ## Run every test except the long campaigns (ARGS="-k sidebar")
 	@$(MAKE) --no-print-directory interop
-	@$(bin)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(bin)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.ready-dev ## Formatting and lint rules, without changing anything
 	@$(bin)/ruff format --check .

@@ -18,6 +18,17 @@ settings.register_profile("same", **UNHURRIED, derandomize=True)
 settings.register_profile("explore", **UNHURRIED)
 settings.load_profile("same")
 
+LONGEST = ("tests/handlers/test_walks.py", "tests/test_", "tests/promises/", "tests/client/", "tests/cli/")
+"""Files that take long begin first, so that no worker is left with one when the others are done."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((at for at, path in enumerate(LONGEST) if item.nodeid.startswith(path)), len(LONGEST))
+
+    items.sort(key=place)
+
 
 @pytest.fixture
 async def nats_server(tmp_path: Path) -> AsyncIterator[Server]:
