@@ -74,6 +74,8 @@ class Infodump:
         self.feed.fanout.flush()
         after = await self._position(self.wanted.since, 0) - 1
         until = await self._last(self.wanted.until)
+        if isinstance(self.wanted.until, Cursor) and until > self.feed.position:
+            await self.feed.catch_up()  # it was told of by `accepted`, before the tail has come there
         if self.wanted.after is not None:
             after = max(after, self.wanted.after.sequence)
         return max(after, self.feed.extent.first - 1, 0), min(until, self.feed.position)

@@ -145,7 +145,12 @@ class Positions:
         if held is not None and held.dirty:
             await self._write(held)
         found = await self._bucket.get(str(place))
-        return Kept(None, 0) if found is None else self._opened(place, found)
+        if found is None:
+            return Kept(None, 0)
+        kept = self._opened(place, found)
+        if held is not None and kept.record is not None and kept.record.session == held.record.session:
+            return kept._replace(record=held.record)  # being written, perhaps: what ended there has ended
+        return kept
 
     def recognises(self, place: Place, kept: Kept, session: str) -> bool:
         """Whether the session token is one of those that count at this place."""
