@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -14,16 +13,15 @@ import structlog
 from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
 from backchannel.domain.settings import Settings
-from backchannel.errors import BackchannelError, BadMessage, Conflict, Forbidden, NotFound, Unavailable
+from backchannel.errors import BackchannelError, BadMessage, Forbidden, NotFound, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.publish import EXPECTED, MSG_ID, Entry, Publisher
+from backchannel.jetstream.publish import Publisher
 from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.protocol.memory import MemoryUpdate
-from backchannel.protocol.subject import order_subject
 from backchannel.service.audit.standing import ask, faults_of
 from backchannel.service.nonces import Nonces
 from backchannel.service.parking import Quarantine
@@ -40,6 +38,7 @@ from bridge.config import Config
 from bridge.directory import Directory
 from bridge.door import Caller, Door
 from bridge.feed import Feed
+from bridge.feeds import Feeds
 from bridge.host import StoredAt
 from bridge.metrics import Metrics
 from bridge.paces import Pacing
@@ -105,7 +104,15 @@ class House:
         self.chores = Chores()
         self.pacing = Pacing(self.settings, config.messages_per_second)
         self.company = Company(self, storing, reading)
-        self.feeds: dict[str, Feed] = {}
+        self.feeds = Feeds(
+            config.groups,
+            reading,
+            self.publisher,
+            metrics,
+            self.settings,
+            self.chores,
+            on_replaced=self._log_replaced,
+        )
         self._copies: dict[str, list[str]] = {}
         self.peers: set[Peer] = set()
         self.keyring = gate.keyring
@@ -135,8 +142,7 @@ class House:
         await until_done("the settings", house._settings.open)
         await until_done("the rights in force", lambda: house.rights.open(reading, house._rights_changed))
         await until_done("the directory", house.directory.open)
-        for group in config.groups:
-            await house._open_feed(group)
+        await house.feeds.open()
         await house.successors.open()
         await until_done("the seats", house.company.open)
         gate.blotter.chronicle = house.chronicle
@@ -149,8 +155,7 @@ class House:
             peer.send_away(CloseCode.RESTART, "the bridge restarts")
             self.left(peer)
         await self.chores.close(LAST_WORDS)
-        for feed in self.feeds.values():
-            await feed.close()
+        await self.feeds.close()
         await self.directory.close()
         await self.company.close()
         await self.rights.close()
@@ -160,39 +165,17 @@ class House:
         await self.storing.close()
         await self.reading.close()
 
-    async def _begin_log(self, group: str) -> None:
-        """Lay down what is never taken out again. Timers and marks at its head go one by one, and a log that
-        seems to begin later than a cursor has lost nothing by that."""
-        headers = {MSG_ID: f"beginning:{group}", EXPECTED: "0"}
-        with suppress(Conflict):
-            await self.publisher.store(Entry(order_subject(group, "beginning"), b"", headers))
-
-    async def _open_feed(self, group: str) -> None:
-        await until_done(f"the beginning of {group}", lambda: self._begin_log(group))
-        feed = Feed(self.reading, group, self.metrics, self._replaced, self.settings)
-        await until_done(f"the log of {group}", feed.open)
-        self.feeds[group] = feed
-
-    def _replaced(self, feed: Feed) -> None:
+    def _log_replaced(self, feed: Feed) -> None:
         """The log is another one: everybody comes back and is told so."""
-        if self.feeds.get(feed.group) is not feed:
-            return
-        del self.feeds[feed.group]
-        log.error("the log was made anew", group=feed.group)
         for peer in tuple(self.peers):
             if peer.feed is feed:
                 peer.send_away(CloseCode.RESTART, "the log was made anew")
-        self.chores.errand(self._renew(feed))
-
-    async def _renew(self, feed: Feed) -> None:
-        await feed.close()
-        await self._open_feed(feed.group)
 
     # ---- what the port asks
 
     @property
     def ready(self) -> bool:
-        return len(self.feeds) == len(self.config.groups)
+        return self.feeds.complete
 
     def settings(self) -> Settings:
         """What is in force now."""
@@ -200,27 +183,16 @@ class House:
 
     def facts(self) -> dict[str, Any]:
         """For `/health`: each part as it is now."""
-        feeds = self.feeds.values()
         return {
             "nats": {"up": self.storing.up and self.reading.up},
-            "log": {group: self._log_facts(group) for group in self.config.groups},
+            **self.feeds.facts(),
             "handlers": {"answering": self.question.answering},
             "audit": {
                 **self.trail.facts(),
                 "copies": [fault for faults in self._copies.values() for fault in faults],
             },
             "breakers": {"open": self.breakers.open},
-            "ring": {
-                "events": sum(len(feed.ring) for feed in feeds),
-                "bytes": sum(feed.ring.length for feed in feeds),
-            },
         }
-
-    def _log_facts(self, group: str) -> dict[str, Any]:
-        feed = self.feeds.get(group)
-        if feed is None:
-            return {"live": False, "lag": 0}
-        return {"live": feed.live, "lag": feed.lag, "cursor": feed.cursor}
 
     def admit(self, wire: Wire) -> Peer:
         config = self.config
@@ -252,7 +224,7 @@ class House:
         ):
             raise Forbidden("This token has been used; send a fresh one.")
         check(message, claims, "active")
-        feed = self.feed_of(claims)
+        feed = self.feeds.of(claims)
         stored = await self.door.store(Caller(claims, feed), content, message)
         live = feed.live
         cursor = feed.cursor_at(stored.sequence)
@@ -275,18 +247,11 @@ class House:
 
     # ---- who is here
 
-    def feed_of(self, claims: Claims) -> Feed:
-        """Raises Unavailable while there is none."""
-        feed = self.feeds.get(claims.collaboration_group)
-        if feed is None:
-            raise Unavailable("The log of this group is being opened; try again.", retry_after=1.0)
-        return feed
-
     async def arrive(self, peer: Peer, hello: Hello) -> None:
         claims = peer.session.claims
         assert claims is not None
         try:
-            peer.feed = self.feed_of(claims)
+            peer.feed = self.feeds.of(claims)
         except Unavailable as error:
             peer.turn_away(error, CloseCode.OVERLOADED, "starting")
             return
@@ -349,7 +314,7 @@ class House:
             (SWEPT_EACH, self._tick),
             (SWEPT_EACH, self._write_positions),
             (self.config.lease_seconds / 3, self.presence.sweep),
-            (SURVEYED_EACH, self._survey),
+            (SURVEYED_EACH, self.feeds.survey),
             (SURVEYED_EACH, self._check_handlers),
             (SURVEYED_EACH, self._check_trail),
             (WINDOW, self.chronicle.sweep),
@@ -360,8 +325,7 @@ class House:
         now = self.clock()
         keys_changed, pace_changed = self.keyring.changed(), self.pacing.changed()
         self.metrics.in_flight.set(ON_THEIR_WAY - self.publisher.free)
-        for group, feed in self.feeds.items():
-            self.metrics.tail_lag.labels(group).set(feed.lag)
+        self.feeds.measure()
         for peer in tuple(self.peers):
             if keys_changed:
                 peer.check_token()
@@ -374,10 +338,6 @@ class House:
         for peer in tuple(self.peers):
             if peer.holding in lost:
                 self.replace(peer, "a newer connection took this place")
-
-    async def _survey(self) -> None:
-        for feed in tuple(self.feeds.values()):
-            await feed.survey()
 
     async def _check_trail(self) -> None:
         """How the copies of the audit trail are; nothing is known while nobody keeps any."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from websockets.frames import DATA_OPCODES, PING, PONG, Frame
+from websockets.frames import DATA_OPCODES, PONG, Frame
 from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
@@ -17,6 +17,7 @@ from bridge.deflate import takes_deflated
 from bridge.fragments import Fragments
 from bridge.framing import frame
 from bridge.room import NOBODY, Peer, Room
+from bridge.vigil import Vigil
 
 log = structlog.get_logger("bridge.wire")
 
@@ -40,7 +41,6 @@ class Wire(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
-        "_asked",
         "_claims",
         "_closing",
         "_code",
@@ -49,19 +49,17 @@ class Wire(asyncio.Protocol):
         "_dirty",
         "_ended",
         "_fragments",
-        "_heard",
         "_hushed",
         "_later",
         "_out",
         "_pong",
         "_protocol",
-        "_question",
         "_queued",
         "_room",
-        "_strikes",
         "_ticket",
         "_timer",
         "_transport",
+        "_vigil",
         "connection_id",
         "paused",
         "peer",
@@ -103,10 +101,7 @@ class Wire(asyncio.Protocol):
         self._ended = False  # nothing will be written any more
         self._code: int | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._heard = True
-        self._strikes = 0
-        self._question = 0  # number of the latest ping
-        self._asked: float | None = None  # when it was sent, until it is answered
+        self._vigil = Vigil()
 
     def begin(self, rest: bytes) -> None:
         """Take over the connection; ``rest`` came in together with the request head."""
@@ -229,7 +224,7 @@ class Wire(asyncio.Protocol):
             self._room.loop.call_soon(self._take_later)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        self._vigil.heard = True
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
         if self._deaf or self._later:
@@ -291,29 +286,23 @@ class Wire(asyncio.Protocol):
 
     def ping(self) -> None:
         """Ask for a pong; only the answer to the latest ping counts."""
-        if self._closing:
-            return
-        self._question = (self._question + 1) & 0xFFFF_FFFF
-        self._asked = self._room.loop.time()
-        self._put(Frame(PING, self._question.to_bytes(4)).serialize(mask=False))
+        if not self._closing:
+            self._put(self._vigil.ask(self._room.loop.time()))
 
     def beat(self) -> None:
         """A heartbeat of the process: give up on a client that was silent for several, ping the others."""
-        silent = not self._heard and not self._deaf
-        self._strikes = self._strikes + 1 if silent else 0
-        self._heard = False
-        if self._strikes >= self._room.config.heartbeat_strikes:
+        strikes = self._vigil.beat(deaf=self._deaf)
+        if strikes >= self._room.config.heartbeat_strikes:
             self.close(CloseCode.HEARTBEAT_LOST, "Nothing was heard for several heartbeats.")
         else:
             self.ping()
-            self._tell(self.peer.beat, self._strikes)
+            self._tell(self.peer.beat, strikes)
 
     def _take_pong(self, payload: bytes) -> None:
-        if self._asked is None or payload != self._question.to_bytes(4):
-            return
-        seconds, self._asked = self._room.loop.time() - self._asked, None
-        self._room.metrics.round_trip.observe(seconds)
-        self._tell(self.peer.ponged, seconds)
+        seconds = self._vigil.answered(payload, self._room.loop.time())
+        if seconds is not None:
+            self._room.metrics.round_trip.observe(seconds)
+            self._tell(self.peer.ponged, seconds)
 
     # ---- the end
 

@@ -204,7 +204,7 @@ async def test_who_has_gone_leaves_nothing_behind(platform: Platform) -> None:
         else:
             for one in crowd:
                 one.vanish()
-    feed = house.feeds["main"]
+    feed = house.feeds.by_group["main"]
     await eventually(lambda: not house.peers and not house.chores.errands)
     assert not feed.fanout.returning
     assert len(feed.fanout.listeners) == 0

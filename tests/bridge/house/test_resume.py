@@ -177,7 +177,7 @@ async def test_what_lies_beyond_the_ring_comes_from_the_log(platform: Platform) 
         message = content("memory_update", context_id="main", exchange={"content": str(number)})
         await platform.store("bc.main.evt.ctx.main.normal.memory", message)
     await ada.until(lambda one: len(one.texts) == 1500)
-    ring = platform.bridges[0].house.feeds["main"].ring
+    ring = platform.bridges[0].house.feeds.by_group["main"].ring
     while len(ring) > 10:
         ring._forget_oldest()
     again = await platform.agent("bob", **resume(bob))
@@ -198,7 +198,7 @@ async def test_what_is_urgent_overtakes_a_long_catch_up_and_comes_once(platform:
     slow.socket.transport.pause_reading()
     await slow.raw({"type": "hello", **resume(bob)})
     house = platform.bridges[0].house
-    await eventually(lambda: house.feeds["main"].fanout.returning)
+    await eventually(lambda: house.feeds.by_group["main"].fanout.returning)
     urgent = await ada.remember("fire", priority="critical")
     slow.socket.transport.resume_reading()
     await slow.frame("live")

@@ -68,7 +68,7 @@ async def test_lanes_sort_what_waits_and_the_top_ones_are_never_left_out(platfor
     low = await flood(platform, 400, 20_000, "low")
     urgent = await flood(platform, 300, 10, "critical")
     house = platform.bridges[0].house
-    await eventually(lambda: house.feeds["main"].position >= len(low) + len(urgent))
+    await eventually(lambda: house.feeds.by_group["main"].position >= len(low) + len(urgent))
     slow.socket.transport.resume_reading()
     await slow.until(lambda one: set(urgent) <= {event["message_id"] for event in one.events})
     order = [event["message_id"] for event in slow.events]
