@@ -68,6 +68,8 @@ async def redeem(wanted: Wanted, ctx: Context) -> Decision:
         raise BadMessage(f"A worker may take up to {MOST_SECONDS:g} seconds.", field="seconds")
     grant = read(said.grant, ctx.house.grant_key.public_key(), ctx.now.timestamp())
     require(grant, ctx.asked.group, grant.tool, said.params)
+    if grant.tool not in ctx.held.get("offers", (grant.tool,)):
+        raise Forbidden(f"{worker} does not offer {grant.tool}.", field="grant")
     known = await _known(grant.grant_id, ctx)
     if known is None and (why := await _forbidden(grant, ctx)) is not None:
         return called_off(grant, why, wanted.message_id, ctx.now)

@@ -6,9 +6,10 @@ import asyncio
 import inspect
 import logging
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,8 @@ import pydantic_core
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from backchannel.client.outcome import answer
+from backchannel.delivery.native import WORKERS
+from backchannel.delivery.token import draft, sign
 from backchannel.domain.grant import Grant, read, require
 from backchannel.errors import BackchannelError, Forbidden, Unavailable
 from backchannel.home import DEFAULT_FOLDER, Home
@@ -29,7 +32,8 @@ from backchannel.protocol.subject import service_subject, tool_subject
 AT_ONCE = 16
 """Calls under way in one worker; what comes beyond is left to others, or comes again."""
 
-QUEUE = "workers"
+LOGIN_SECONDS = 30 * 86_400
+"""How long a worker that signs its own token may run before it has to be started again."""
 ASK_SECONDS = 5.0
 PAUSE = 0.5
 _log = logging.getLogger("backchannel.worker")
@@ -70,7 +74,9 @@ class Worker:
 
     Args:
         name: the worker's name on the platform.
-        address: of the NATS server, with the worker's login.
+        address: of the NATS server, with the worker's login: its name, and a token of the type service
+            whose claim ``offers`` names its tools.
+        key: with which such a token is signed when it runs; then the address needs no login.
     """
 
     name: str
@@ -81,6 +87,7 @@ class Worker:
     _connection: Connection | None = None
     _key: Ed25519PublicKey | None = None
     serving: asyncio.Event = field(default_factory=asyncio.Event)
+    key: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def on_this_machine(cls, name: str, data: str | None = None, group: str = "main") -> Worker:
@@ -90,9 +97,11 @@ class Worker:
             NotRunning: no platform runs there.
         """
         home = Home(data or os.environ.get("BACKCHANNEL_DATA") or DEFAULT_FOLDER)
-        user, password = home.nats_login("platform")
         platform = home.platform()
-        return cls(name, Address(platform.nats, user, password, platform.nats_cert), group)
+        user, password = home.nats_login("platform")
+        if user != "platform":  # a server of somebody else, which need not ask us whom to let in
+            return cls(name, Address(platform.nats, user, password, platform.nats_cert), group)
+        return cls(name, Address(platform.nats, certificate=platform.nats_cert), group, key=home.token_key())
 
     def tool(self, name: str, *, keeps: Sequence[str] = (), seconds: float = 60.0) -> Callable[[Run], Run]:
         """Let the function run calls of a tool. What it returns is the result; what it raises, the error.
@@ -115,17 +124,27 @@ class Worker:
         Raises:
             Forbidden: the NATS server refuses the login.
         """
-        async with await Connection.open(self.address, name=f"worker-{self.name}", wait=None) as connection:
+        async with await Connection.open(
+            self._login(), name=f"worker-{self.name}", inbox=f"_INBOX_{self.name}", wait=None
+        ) as connection:
             self._connection = connection
             self._key = await self._grant_key()
             for name in self._tools:
-                await connection.subscribe(tool_subject(self.group, name), self._called, queue=QUEUE)
+                await connection.subscribe(tool_subject(self.group, name), self._called, queue=WORKERS)
             self.serving.set()
             try:
                 await asyncio.Event().wait()
             finally:
                 self.serving.clear()
                 await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    def _login(self) -> Address:
+        if self.key is None:
+            return self.address
+        fields = {"entity_type": "service", "collaboration_group": self.group, "offers": sorted(self._tools)}
+        now, jti = int(time.time()), secrets.token_hex(16)
+        claims = draft(self.name, now=now, lifetime=LOGIN_SECONDS, jti=jti, fields=fields)
+        return replace(self.address, user=self.name, password=sign(claims, self.key))
 
     def _called(self, arrived: Arrived) -> None:
         """Take a call, unless it is under way already or enough is."""

@@ -8,9 +8,22 @@ from collections.abc import Iterable, Mapping
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.lane import LANES, RESERVED
-from backchannel.protocol.subject import command_subject, content_of, events_stream, inbox_of
+from backchannel.protocol.subject import (
+    command_subject,
+    content_of,
+    events_stream,
+    inbox_of,
+    service_subject,
+    tool_subject,
+)
 
 ACCOUNT = "AGENTS"
+WORKERS = "workers"
+"""The queue group of a tool: each call goes to one of its workers."""
+OF_WORKERS = frozenset({("grant", "redeem"), ("grant", "report")})
+GRANT_KEY = ("query", "grant_key")
+ANSWERED = 5
+"""Seconds within which a worker may say that it takes a call."""
 TO = "native.to."
 """What is published below this in APP arrives at the inbox that is named behind it."""
 
@@ -25,9 +38,11 @@ def agent_of(consumer: str) -> str:
     return consumer.removeprefix("agent-")
 
 
-def permissions(claims: Claims) -> Mapping[str, Mapping[str, list[str]]]:
+def permissions(claims: Claims) -> Mapping[str, Mapping[str, object]]:
     """What the NATS server lets the bearer publish and subscribe to; it refuses everything else."""
     agent, group = claims.sub, claims.collaboration_group
+    if claims.is_worker:
+        return _of_worker(claims)
     stream, consumer = events_stream(group), consumer_of(agent)
     lanes = [lane for lane in LANES if lane not in RESERVED or lane in claims.lanes]
     published = [
@@ -38,6 +53,23 @@ def permissions(claims: Claims) -> Mapping[str, Mapping[str, list[str]]]:
         f"$JS.ACK.{stream}.{consumer}.>",
     ]
     return {"pub": {"allow": published}, "sub": {"allow": [f"_INBOX_{agent}.>"]}}
+
+
+def may_ask(claims: Claims, service: str, endpoint: str) -> bool:
+    """Grants are used up and reported on by workers, and workers ask for nothing else."""
+    return claims.is_worker == ((service, endpoint) in OF_WORKERS) or (service, endpoint) == GRANT_KEY
+
+
+def _of_worker(claims: Claims) -> Mapping[str, Mapping[str, object]]:
+    """Calls of its own tools, shared with other workers; one answer to each; and what it says of grants."""
+    group = claims.collaboration_group
+    calls = [f"{tool_subject(group, tool)} {WORKERS}" for tool in claims.offers]
+    asked = [service_subject(group, *question) for question in (*sorted(OF_WORKERS), GRANT_KEY)]
+    return {
+        "pub": {"allow": [*asked, f"_INBOX_{claims.sub}.>"]},  # to itself: a look whether it is heard
+        "sub": {"allow": [f"_INBOX_{claims.sub}.>", *calls]},
+        "resp": {"max": 1, "ttl": ANSWERED * 10**9},
+    }
 
 
 def answer_to(agent: str, reply: str) -> str | None:

@@ -43,7 +43,8 @@ class Claims(BaseModel):
 
     The registered names (``sub iat exp jti aud``) are what is enforced; ``entity_id``, ``issued_at``,
     ``expires_at`` and ``nonce`` repeat them for readers who know those and must not disagree.
-    A token with a ``nonce`` opens one connection only.
+    A token with a ``nonce`` opens one connection only. ``offers`` names the tools that a service runs for
+    agents; its bearer is a worker, and comes in over NATS to do that and nothing else.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -65,6 +66,7 @@ class Claims(BaseModel):
     tools: Tools = Tools()
     tool_chains: ToolChains = ToolChains()
     supervision_level: SupervisionLevel = "medium"
+    offers: Names = []
     issued_at: int | None = None
     expires_at: int | None = None
     nonce: Annotated[str, Field(min_length=8, max_length=256)] | None = None
@@ -74,6 +76,10 @@ class Claims(BaseModel):
     def kid(self) -> str | None:
         """The key that the token was verified with; None before it was."""
         return self._kid
+
+    @property
+    def is_worker(self) -> bool:
+        return self.entity_type == "service" and bool(self.offers)
 
     def verified_with(self, kid: str) -> Claims:
         """The same, with the key they were found to be signed with."""

@@ -77,11 +77,13 @@ class Desks:
         if clerk is None:
             raise NotFound(f"Nobody decides {service}.{name} here.")
         wanted = _wanted(request)
+        offers = (request.headers or {}).get("Bc-Offers")
+        held = {} if offers is None else {"offers": offers.split(",")}
         origin = Origin(group, wanted.caller, wanted.message_id)
         for _ in range(STALE_TRIES):
             asked = Asked(group, Lane.HIGH.value, wanted.caller, f"{service}_{name}")
             role = (request.headers or {}).get("Bc-Role", "service")
-            context = Context(asked, frozenset(), datetime.now(UTC), self._house, role)
+            context = Context(asked, frozenset(), datetime.now(UTC), self._house, role, held=held)
             decision = await clerk(wanted, context)
             told = [] if decision.repeated else follow_ups(decision, origin)
             if await committed(self._house, told, context.fences, decision.deeds, origin.key):

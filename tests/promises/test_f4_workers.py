@@ -23,6 +23,7 @@ from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.service.keeping import grants_of
 from tests.eventually import eventually
+from tests.promises.native import Native
 from tests.promises.running import WAIT, Platform
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -237,3 +238,47 @@ async def test_f4_nobody_reports_for_another_worker_or_what_was_never_begun(desk
     assert other["code"] == "forbidden"
     own = await desk.ask("report", "tess", grant_id=what.grant_id, success=True)
     assert own["status"] == "success"
+
+
+async def test_f4_a_worker_with_its_own_login_runs_its_tools(platform: Platform) -> None:
+    ada = await platform.enter(
+        platform.signed("asks", supervision_level="low", tools={"allowed": ["double"]})
+    )
+    worker = Worker.on_this_machine("doubler", str(platform.data))
+
+    @worker.tool("double")
+    def double(call: Call) -> int:
+        return 2 * int(call.params["n"])
+
+    async with at_work(worker):
+        sent = await ada.send("tool_request", tool="double", params={"n": 21})
+        told = await ada.find(lambda f: f["type"] == "tool_result" and f["request_id"] == sent["message_id"])
+    assert (told["success"], told["result"], told["reported_by"]) == (True, 42, "doubler")
+
+
+async def test_f4_an_attacker_in_a_workers_place_reaches_its_own_tools_and_nothing_else(
+    desk: Desk, platform: Platform
+) -> None:
+    mal = await Native.enter(
+        platform.nats, "mal", platform.signed("mal", entity_type="service", offers=["harmless"])
+    )
+    deaf = ["bc.main.tool.guarded", "bc.main.tool.*", "bc.>", "native.>", "_INBOX_tess.>"]
+    for subject in deaf:
+        await mal.client.subscribe(subject, queue="workers")
+    mute = ["bc.main.cmd.normal.mal.tool_request", "bc.main.tool.harmless", "bc.main.svc.supervision.answer"]
+    mute += ["bc.main.audit.tool.mal", "bc.main.evt.inbox.ada.high.result", "$JS.API.STREAM.NAMES"]
+    for subject in mute:
+        await mal.client.publish(subject, b"{}")
+    async with asyncio.timeout(WAIT):
+        complaints = [(await mal.complaints.get()).lower() for _ in (*deaf, *mute)]
+    assert all("permissions violation" in one for one in complaints)
+    what = grant("ada", "guarded", {"n": 1})
+    stolen = {"message_id": str(uuid4()), "grant": sign(what, desk.key), "params": {"n": 1}}
+    forged = {"Bc-Caller": "tess", "Bc-Offers": "guarded"}
+    refused = await mal.offer("bc.main.svc.grant.redeem", stolen, forged)
+    assert (refused["code"], "mal does not offer guarded" in refused["message"]) == ("forbidden", True)
+    begun = await desk.ask("redeem", "tess", grant=sign(what, desk.key), params={"n": 1})
+    assert begun["status"] == "success", "nothing was used up"
+    report = {"message_id": str(uuid4()), "grant_id": what.grant_id, "success": True}
+    assert (await mal.offer("bc.main.svc.grant.report", report))["code"] == "forbidden"
+    await mal.close()

@@ -115,7 +115,8 @@ class Callout:
         group, agent = claims.collaboration_group, claims.sub
         await self._spend_nonce(claims, server, client)
         await self._register(claims)
-        await ensure(self._house.connection, group, agent)
+        if not claims.is_worker:
+            await ensure(self._house.connection, group, agent)
         await self._passes.issue(claims, server, client)
         facts = {"client": client, "server": server, "token_id": claims.jti}
         self._house.trail.note(Deed(group, "connection", agent, "native_connected", facts))

@@ -11,9 +11,9 @@ from uuid import uuid4
 import pydantic_core
 import structlog
 
-from backchannel.delivery.native import ACCOUNT, TO, owner_of
+from backchannel.delivery.native import ACCOUNT, TO, may_ask, owner_of
 from backchannel.delivery.permit import check
-from backchannel.errors import BackchannelError, Internal
+from backchannel.errors import BackchannelError, Forbidden, Internal
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
 from backchannel.protocol.attention import Query
 from backchannel.protocol.catalog import read_object
@@ -126,6 +126,8 @@ class Questions:
         claims = await self._door.claims_of(self._group, half.agent)
         content = read_object(half.payload or b"{}")
         service, _, endpoint = half.name.partition(".")
+        if not may_ask(claims, service, endpoint):
+            raise Forbidden(f"{half.agent} may not ask for {half.name}.")
         if service == "query":
             question = Query(message_id=uuid4(), timestamp=datetime.now(UTC), query=endpoint, params=content)
             check(question, claims, "active")
@@ -133,6 +135,7 @@ class Questions:
             "Bc-Caller": half.agent,
             "Bc-Role": claims.entity_type,
             "Bc-Access": ",".join(claims.sidebar_access),
+            "Bc-Offers": ",".join(claims.offers),
         }
         subject = service_subject(self._group, service, endpoint)
         payload = pydantic_core.to_json(content, inf_nan_mode="null")
