@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pydantic_core
-import structlog
 
-from backchannel.errors import BackchannelError, BadMessage, Conflict, Internal, NotFound, QueueFull
+from backchannel.errors import BadMessage, Conflict, NotFound, QueueFull
 from backchannel.jetstream.connection import Arrived
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.lane import Lane
@@ -21,10 +19,9 @@ from backchannel.service.context import Context
 from backchannel.service.declare import Service
 from backchannel.service.follow import Origin, follow_ups
 from backchannel.service.house import House
-from backchannel.service.inquire import said
+from backchannel.service.reply import Replies
 from backchannel.service.wanted import Wanted
 
-log = structlog.get_logger()
 AT_ONCE = 64
 
 
@@ -36,41 +33,22 @@ class Desks:
         self._clerks = {
             (service.name, name): clerk for service in services for name, clerk in service.desks.items()
         }
-        self._running: set[asyncio.Task[None]] = set()
+        self._replies = Replies(house.connection, "desk", self._answer)
 
     async def open(self) -> None:
         for group in self._house.groups:
             for service, name in self._clerks:
                 subject = service_subject(group, service, name)
-                await self._house.connection.subscribe(subject, self._arrived, queue=service)
+                await self._house.connection.subscribe(subject, self._replies.begin, queue=service)
 
     async def close(self) -> None:
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._replies.close()
 
-    def _arrived(self, request: Arrived) -> None:
-        if not request.reply:
-            return
-        task = asyncio.get_running_loop().create_task(self._reply(request))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _reply(self, request: Arrived) -> None:
-        try:
-            answer = pydantic_core.to_json({"status": "success", **await self._served(request)})
-        except BackchannelError as error:
-            answer = said(error)
-        except Exception:
-            log.exception("desk_failed", subject=request.subject)
-            answer = said(Internal("The request failed for a reason that is in the platform's log."))
-        try:
-            await self._house.connection.send(request.reply, answer)
-        except BackchannelError as error:
-            log.warning("desk_reply_lost", subject=request.subject, error=error.message)
+    async def _answer(self, request: Arrived) -> bytes:
+        return pydantic_core.to_json({"status": "success", **await self._served(request)})
 
     async def _served(self, request: Arrived) -> Mapping[str, Any]:
-        if len(self._running) > AT_ONCE:
+        if len(self._replies) > AT_ONCE:
             raise QueueFull("Too many requests are being decided; come again.", retry_after=0.5)
         _, group, _, service, name = request.subject.split(".")
         clerk = self._clerks.get((service, name))

@@ -8,10 +8,9 @@ from typing import Any
 from uuid import uuid5
 
 import pydantic_core
-import structlog
 
 from backchannel.domain.decision import Decision
-from backchannel.errors import BackchannelError, Conflict, Internal, NotFound
+from backchannel.errors import Conflict, Internal, NotFound
 from backchannel.jetstream.read import read_one
 from backchannel.jetstream.record import Record
 from backchannel.jetstream.work import Delivery, Work
@@ -25,10 +24,8 @@ from backchannel.service.happened import Follower, Happened, Note
 from backchannel.service.house import House
 from backchannel.service.lives import event_of
 from backchannel.service.runner import Clock, now_utc
-from backchannel.service.setaside import keep
-from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
+from backchannel.service.unanswered import unanswered
 
-log = structlog.get_logger()
 IN_FLIGHT = 64
 BUSY = 0.2
 
@@ -81,7 +78,9 @@ class Following:
         try:
             await self._follow(delivery, self._happened(await self._meant(delivery.record)))
         except Exception as error:
-            await self._fault(delivery, error)
+            await unanswered(
+                self._house, "event_not_followed", self._name, self._group, delivery, error, self._clock()
+            )
 
     async def _follow(self, delivery: Delivery, happened: Happened) -> None:
         for _ in range(STALE_TRIES):
@@ -127,31 +126,6 @@ class Following:
     def _context(self, happened: Happened) -> Context:
         asked = Asked(self._group, happened.lane, PLATFORM, f"after_{happened.event.type}")
         return Context(asked, frozenset(), max(self._clock(), happened.stored), self._house)
-
-    async def _fault(self, delivery: Delivery, error: Exception) -> None:
-        verdict = verdict_on(error, delivery.attempt)
-        log.warning(
-            "event_not_followed",
-            service=self._name,
-            sequence=delivery.record.sequence,
-            attempt=delivery.attempt,
-            verdict=type(verdict).__name__,
-            error=str(error),
-            exc_info=not isinstance(error, BackchannelError),
-        )
-        match verdict:
-            case Retry(delay=delay):
-                await delivery.retry(delay)
-            case SetAside(reason=reason) | Tell(error=BackchannelError(message=reason)):
-                await self._set_aside(delivery, reason)
-
-    async def _set_aside(self, delivery: Delivery, reason: str) -> None:
-        try:
-            await keep(self._house, self._name, self._group, delivery, reason, self._clock())
-        except BackchannelError:
-            await delivery.retry(5.0)
-            return
-        await delivery.settle()
 
     async def _keep(self, note: Note) -> bool:
         """False when somebody else has written the entry in between."""

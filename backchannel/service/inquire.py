@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import pydantic_core
-import structlog
 
-from backchannel.errors import BackchannelError, Internal, NotFound, QueueFull
+from backchannel.errors import NotFound, QueueFull
 from backchannel.jetstream.connection import Arrived
 from backchannel.protocol.catalog import read_object
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Responder, Service
 from backchannel.service.house import House
-
-log = structlog.get_logger()
+from backchannel.service.reply import Replies
 
 AT_ONCE = 64
 LARGEST_REPLY = 1_000_000
@@ -30,39 +27,19 @@ class Inquiries:
         self._responders: dict[str, Responder] = {}
         for service in services:
             self._responders.update(service.responders)
-        self._running: set[asyncio.Task[None]] = set()
+        self._replies = Replies(house.connection, "query", self._answer)
 
     async def open(self) -> None:
         for group in self._house.groups:
-            await self._house.connection.subscribe(f"bc.{group}.svc.query.*", self._arrived, queue="query")
+            await self._house.connection.subscribe(
+                f"bc.{group}.svc.query.*", self._replies.begin, queue="query"
+            )
 
     async def close(self) -> None:
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    def _arrived(self, request: Arrived) -> None:
-        if not request.reply:
-            return
-        task = asyncio.get_running_loop().create_task(self._reply(request))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _reply(self, request: Arrived) -> None:
-        try:
-            answer = await self._answer(request)
-        except BackchannelError as error:
-            answer = said(error)
-        except Exception:
-            log.exception("query_failed", subject=request.subject)
-            answer = said(Internal("The query failed for a reason that is in the platform's log."))
-        try:
-            await self._house.connection.send(request.reply, answer)
-        except BackchannelError as error:
-            log.warning("query_reply_lost", subject=request.subject, error=error.message)
+        await self._replies.close()
 
     async def _answer(self, request: Arrived) -> bytes:
-        if len(self._running) > AT_ONCE:
+        if len(self._replies) > AT_ONCE:
             raise QueueFull("Too many queries are being answered; ask again in a moment.", retry_after=1.0)
         _, group, _, _, name = request.subject.split(".")
         responder = self._responders.get(name)
@@ -82,18 +59,3 @@ class Inquiries:
         return Inquiry(
             group, headers.get("Bc-Caller", ""), headers.get("Bc-Role", "agent"), access, params, self._house
         )
-
-
-def said(error: BackchannelError) -> bytes:
-    """The refusal of a request, as its asker reads it."""
-    denied = error.code == "forbidden"
-    return pydantic_core.to_json(
-        {
-            "status": "denied" if denied else "failed",
-            "code": error.code,
-            "message": error.message,
-            "field": error.field,
-            "retryable": error.retryable,
-            "retry_after": error.retry_after,
-        }
-    )

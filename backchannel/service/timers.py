@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import structlog
-
-from backchannel.errors import BackchannelError, NotFound
+from backchannel.errors import NotFound
 from backchannel.jetstream.work import Delivery, Work
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.lane import Lane
@@ -16,10 +14,8 @@ from backchannel.service.due import Due, due_in
 from backchannel.service.follow import follow_ups
 from backchannel.service.house import House
 from backchannel.service.runner import Clock, now_utc
-from backchannel.service.setaside import keep
-from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
+from backchannel.service.unanswered import unanswered
 
-log = structlog.get_logger()
 AT_ONCE = 32
 """Timers that may be under way in all processes of the service together; their order means nothing."""
 BUSY = 0.2
@@ -63,7 +59,9 @@ class Timers:
         try:
             await self._decide(delivery, due_in(delivery.record))
         except Exception as error:
-            await self._fault(delivery, error)
+            await unanswered(
+                self._house, "timer_failed", self._service.name, self._group, delivery, error, self._clock()
+            )
 
     async def _decide(self, delivery: Delivery, due: Due) -> None:
         answerer = self._service.timers.get(due.name)
@@ -82,29 +80,3 @@ class Timers:
         """The platform asks itself. Its clock may lag behind the server's, by which the timer ran."""
         asked = Asked(self._group, Lane.NORMAL.value, PLATFORM, f"timer_{due.name}")
         return Context(asked, frozenset(), max(self._clock(), due.stored), self._house)
-
-    async def _fault(self, delivery: Delivery, error: Exception) -> None:
-        verdict = verdict_on(error, delivery.attempt)
-        log.warning(
-            "timer_failed",
-            service=self._service.name,
-            subject=delivery.record.subject,
-            sequence=delivery.record.sequence,
-            attempt=delivery.attempt,
-            verdict=type(verdict).__name__,
-            error=str(error),
-            exc_info=not isinstance(error, BackchannelError),
-        )
-        match verdict:
-            case Retry(delay=delay):
-                await delivery.retry(delay)
-            case SetAside(reason=reason) | Tell(error=BackchannelError(message=reason)):
-                await self._set_aside(delivery, reason)
-
-    async def _set_aside(self, delivery: Delivery, reason: str) -> None:
-        try:
-            await keep(self._house, self._service.name, self._group, delivery, reason, self._clock())
-        except BackchannelError:
-            await delivery.retry(5.0)
-            return
-        await delivery.settle()

@@ -18,8 +18,8 @@ from backchannel.jetstream.connection import Arrived, Connection, Subscription
 from backchannel.protocol.attention import Query
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.subject import service_subject
-from backchannel.service.inquire import said
 from backchannel.service.native.door import Door
+from backchannel.service.reply import said
 
 log = structlog.get_logger()
 APART = 1.0
