@@ -94,12 +94,16 @@ def locate(subject: str) -> Located | None:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A command subject taken apart: who asks what, in which lane."""
+    """A command subject taken apart: who asks what, in which lane.
+
+    `written_id` is the command's id as its sender wrote it, where that is known: answers name it so.
+    """
 
     group: str
     lane: str
     agent: str
     type: str
+    written_id: str | None = None
 
 
 def asked(subject: str) -> Asked | None:

@@ -82,7 +82,7 @@ def refreshed(cause: Message, asked: Asked, now: datetime, fields: Mapping[str, 
         message_id=uuid5(FAMILY, f"{asked.agent}:{cause.message_id}:result"),
         timestamp=now,
         sender_agent_id=PLATFORM,
-        in_reply_to=str(cause.message_id),
+        in_reply_to=asked.written_id or str(cause.message_id),
         trace_id=cause.trace_id,
         **fields,
     )

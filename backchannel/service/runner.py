@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,6 +100,7 @@ class Runner:
 
     async def _decide(self, delivery: Delivery, found: Asked, trace: str | None) -> None:
         command, answerer = self._read(delivery, found)
+        found = replace(found, written_id=str(read_object(delivery.record.payload)["message_id"]))
         for _ in range(STALE_TRIES):
             context = self._context(delivery, found)
             try:

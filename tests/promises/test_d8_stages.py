@@ -67,7 +67,7 @@ async def test_an_id_is_the_same_message_however_it_is_written(platform: Platfor
     sent = await mentioned(ada, bob, "bob", message_id=str(uuid4()).upper())
     await bob.send_raw({"type": "ack", "message_ids": [sent]})
     await until(ada, sent.lower(), "bob", received=True)
-    await bob.result("handled", handles=sent, status="done")
+    await bob.result("handled", handles=sent, status="done", message_id=str(uuid4()).upper())
     assert (await standing(ada, sent, "bob"))["handled"]["status"] == "done"
     await bob.ask("mention_route", target_agents=["ada"], message="yes", reply_to=sent.lower())
     answer = await ada.result("query", query="wait_for", params={"reply_to": sent})
