@@ -89,7 +89,9 @@ def read_message(content: dict[str, Any]) -> AnyMessage:
 def bad_message(error: ValidationError) -> BadMessage:
     """The first fault of a validation, as the sender is told it. Never repeats the value itself."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or None
+    # Beside names and places, pydantic puts there which form of several was tried, as `constrained-str`.
+    named = [str(part) for part in first["loc"] if isinstance(part, int) or part.isidentifier()]
+    field = ".".join(named) or None
     return BadMessage(f"The field {field or 'of the message'!r} is not right: {first['msg']}.", field=field)
 
 

@@ -44,6 +44,13 @@ def example(kind: str, **more: Any) -> dict[str, Any]:
     return whole | KINDS[kind].example | more
 
 
+def test_a_fault_names_the_field_as_its_sender_knows_it() -> None:
+    long = example("memory_update", exchange={"content": "x" * 1_000_001})
+    with pytest.raises(BadMessage) as refused:
+        read_message(long)
+    assert refused.value.field == "exchange.content"
+
+
 def test_every_type_the_seed_names_is_in_the_union() -> None:
     assert set(KINDS) >= SEED_TYPES
 
