@@ -144,16 +144,29 @@ async def test_f2_chains_are_named_watched_and_of_bounded_length(platform: Platf
     assert [told["decision"] for told in unnamed] == ["approved"] * 2 + ["denied"], "leaving the run out"
 
 
+async def test_f2_a_token_may_want_whole_kinds_of_calls_to_be_asked_for(platform: Platform) -> None:
+    chains = {"require_human_approval": ["any_file_modification", "external_api_calls"]}
+    tools = {"allowed": ["file_write", "web_search", "memory_query", "forecast"]}
+    ada = await agent(platform, "kinds", "autonomous", "hugo", tool_chains=chains, tools=tools)
+    for tool, decision in (
+        ("file_write", "pending"),
+        ("web_search", "approved"),
+        ("memory_query", "approved"),
+        ("forecast", "pending"),
+    ):
+        assert (await decided(ada, tool))["decision"] == decision, tool
+
+
 async def test_f2_no_choice_of_ids_makes_a_chain_longer_than_it_may_be(platform: Platform) -> None:
     chains = {"allowed_chains": ["research"], "max_chain_length": 3}
-    for name, ids in (
-        ("renamer", lambda n: {"chain": "research", "chain_id": f"run-{n}"}),
-        ("retracer", lambda n: {"chain": "research", "trace_id": f"trace-{n}"}),
-        ("rerunner", lambda n: {"chain_id": f"run-{n}", "trace_id": "one"}),
+    for name, ids, then in (
+        ("renamer", lambda n: {"chain": "research", "chain_id": f"run-{n}"}, "pending"),
+        ("retracer", lambda n: {"chain": "research", "trace_id": f"trace-{n}"}, "pending"),
+        ("rerunner", lambda n: {"chain_id": f"run-{n}", "trace_id": "one"}, "denied"),
     ):
         ada = await agent(platform, name, "autonomous", "hugo", tool_chains=chains)
         told = [(await decided(ada, "web_search", **ids(number)))["decision"] for number in range(4)]
-        assert told == ["approved"] * 3 + ["denied"], name
+        assert told == ["approved"] * 3 + [then], name
     ada, told, last = await agent(platform, "causal", "autonomous", "hugo", tool_chains=chains), [], {}
     for number in range(4):
         found = await decided(ada, "web_search", trace_id=f"trace-{number}", **last)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from backchannel.domain.supervision.risk import Risk
+from backchannel.domain.supervision.risk import UNKNOWN, Risk
 from backchannel.domain.supervision.rules import LEVELS
 from backchannel.protocol.claims import Claims, SupervisionLevel
 
@@ -15,9 +15,15 @@ Standing = Literal["allowed", "restricted", "experimental", "blocked", "unknown"
 RISKY = LEVELS.index("medium")
 """At the level ``medium``, calls of this risk and above are asked for."""
 
-
 FEWEST_RUNS = 2
-"""Runs of a chain that may begin within an hour, however short they have to be; else as many as are calls."""
+"""Runs of a chain that may begin unasked within an hour, however short; else as many as a run has calls."""
+
+KINDS = {
+    "any_file_modification": frozenset({"write", "delete", "execute", UNKNOWN}),
+    "external_api_calls": frozenset({"fetch", "money", "execute", UNKNOWN}),
+}
+"""Kinds of calls that `require_human_approval` may name, by the classes of tools that may be such a call.
+What a program or an unknown tool does cannot be told beforehand, so it may be either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,10 @@ def judge(
     standing = standing_of(tool, claims)
     if (refusal := _refusal(tool, claims, standing, chain)) is not None:
         return Judgement("deny", (refusal,))
-    asks = [*_chain_asks(tool, claims, chain), *_standing_asks(tool, standing, claims.supervision_level)]
+    asks = [
+        *_chain_asks(tool, claims, risk, chain),
+        *_standing_asks(tool, standing, claims.supervision_level),
+    ]
     asks += _level_asks(claims.supervision_level, risk)
     flags = tuple(unusual) if claims.supervision_level == "low" else ()
     if asks:
@@ -86,21 +95,29 @@ def _refusal(tool: str, claims: Claims, standing: Standing, chain: Chain) -> str
     limits = claims.tool_chains
     if chain.before is not None and chain.before >= limits.max_chain_length:
         return f"the chain has {chain.before} calls already, and {limits.max_chain_length} are allowed"
-    if chain.begun is not None and chain.begun >= (most := max(limits.max_chain_length, FEWEST_RUNS)):
-        return f"{chain.begun} runs of the chain began within an hour, and {most} may; go on with one of them"
     if chain.name is not None and chain.name not in {*limits.allowed_chains, *limits.supervised_chains}:
         return f"the token of {claims.sub} names no chain {chain.name}"
     return None
 
 
-def _chain_asks(tool: str, claims: Claims, chain: Chain) -> list[str]:
+def _chain_asks(tool: str, claims: Claims, risk: Risk, chain: Chain) -> list[str]:
     limits = claims.tool_chains
     found = []
     if chain.name in limits.supervised_chains:
         found.append(f"the chain {chain.name} is supervised")
-    if tool in limits.require_human_approval or chain.name in limits.require_human_approval:
-        found.append(f"the token asks for a human's approval of {tool}")
+    if chain.begun is not None and chain.begun >= (most := max(limits.max_chain_length, FEWEST_RUNS)):
+        found.append(f"{chain.begun} runs of the chain began within an hour; only {most} may unasked")
+    if (named := _named_by(limits.require_human_approval, tool, risk, chain)) is not None:
+        found.append(f"the token asks for a human's approval of {named}")
     return found
+
+
+def _named_by(wanted: Sequence[str], tool: str, risk: Risk, chain: Chain) -> str | None:
+    """What of a call a token wants to be asked for: its tool, its chain, its class, or a kind of calls."""
+    for name in wanted:
+        if name in (tool, chain.name, risk.tool_class) or risk.tool_class in KINDS.get(name, ()):
+            return name
+    return None
 
 
 def _standing_asks(tool: str, standing: Standing, level: SupervisionLevel) -> list[str]:

@@ -16,6 +16,9 @@ PATH_NAMES = frozenset(
     {"path", "file", "filename", "dir", "directory", "folder", "target", "destination", "source"}
 )
 MOST_TEXTS = 1_000
+UNKNOWN = "unknown"
+"""The class of a tool that no rule knows."""
+
 _LOOKS_LIKE_A_PATH = re.compile(r"^(~|\.{0,2}[/\\]|file:/)[^\n]*$|^[^\n]*[/\\]\.\.([/\\][^\n]*)?$")
 _PART_OF_A_NAME = re.compile(r"[a-z]+")
 _AWAY = {
@@ -48,7 +51,7 @@ class Risk:
 def assess(tool: str, params: Mapping[str, Any], rules: RiskRules) -> Risk:
     """The risk of one call. What the rules do not know counts as `rules.otherwise`."""
     found = next((rule for rule in rules.tools if fnmatchcase(tool, rule.pattern)), None)
-    kind, level = (found.tool_class, found.level) if found else ("unknown", rules.otherwise)
+    kind, level = (found.tool_class, found.level) if found else (UNKNOWN, rules.otherwise)
     reasons = [(level, f"{tool} is a tool of the class {kind}" if found else f"no rule knows {tool}")]
     named = list(islice(_named_texts(params), MOST_TEXTS + 1))
     paths = tuple(dict.fromkeys(_paths(named)))
