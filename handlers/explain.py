@@ -14,7 +14,7 @@ from backchannel.service.context import Inquiry
 from backchannel.service.critical import connected
 from backchannel.service.declare import Service
 from backchannel.service.finding import FAR, Copy, copies, message_key
-from backchannel.service.inspection import as_command, came_later, may_ask, result_of, set_aside_of, told_of
+from backchannel.service.inspection import as_command, came_later, may_ask, outcome_of, set_aside_of, told_of
 from backchannel.service.params import Params, understood
 from backchannel.service.standing import MOST, standings
 
@@ -44,15 +44,17 @@ async def explain(inquiry: Inquiry) -> Mapping[str, Any]:
     own = [copy for copy in found if not copy.offered and await may_ask(inquiry, copy.sender)]
     command = await as_command(inquiry, message_id)
     dead = await set_aside_of(inquiry, message_id)
-    if not own and command is None and not dead:
-        return _not_yet(inquiry, message_id, until, facts)
     sender = own[0].sender if own else command["sender"] if command else None
+    outcome = await outcome_of(inquiry, sender, message_id, until)
+    if not own and command is None and not dead and outcome is None:
+        return _not_yet(inquiry, message_id, until, facts)
+    sender = sender or (outcome["sender"] if outcome else None)
     return {
         "message_id": message_id,
         "sender": sender,
         "stored": [told_of(copy, facts.epoch) for copy in own],
         "command": command,
-        "result": await result_of(inquiry, sender, message_id),
+        "result": outcome,
         "recipients": await _recipients(inquiry, own, facts) if own else [],
         "not_for": await came_later(inquiry, own) if own else [],
         "dead": dead,

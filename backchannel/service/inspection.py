@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backchannel.delivery.cursor import Cursor
@@ -10,7 +10,7 @@ from backchannel.errors import BackchannelError
 from backchannel.jetstream.read import Record, describe, page
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN, OPERATOR
-from backchannel.protocol.subject import COMMANDS, InContext, asked, events_stream
+from backchannel.protocol.subject import COMMANDS, InContext, InInbox, asked, events_stream, locate
 from backchannel.service.context import Inquiry
 from backchannel.service.finding import FAR, Copy, membership_at
 from backchannel.service.redeliver import dead_of
@@ -55,29 +55,55 @@ async def as_command(inquiry: Inquiry, message_id: str) -> dict[str, Any] | None
     return None
 
 
-async def result_of(inquiry: Inquiry, sender: str | None, message_id: str) -> dict[str, Any] | None:
-    """What its sender was told of a command."""
-    if sender is None:
-        return None
+async def outcome_of(
+    inquiry: Inquiry, sender: str | None, message_id: str, until: int
+) -> dict[str, Any] | None:
+    """What the sender of a command was told last: what was decided about a tool, or its result.
+
+    Args:
+        sender: None if the command is gone; then whoever was told is it.
+        until: from where to look back.
+    """
     facts = await inquiry.house.log(inquiry.group)
-    filter, after = f"bc.{inquiry.group}.evt.inbox.{sender}.*.result", max(facts.first - 1, facts.last - FAR)
-    stream = events_stream(inquiry.group)
-    for record in await _bearing(inquiry, stream, filter, after, facts.last, message_id, "in_reply_to"):
-        told = read_object(record.payload)
-        facts_told = {name: told.get(name) for name in ("status", "code", "message")}
-        return {"cursor": str(Cursor(facts.epoch, record.sequence)), "at": record.time, **facts_told}
+    after, stream = max(facts.first - 1, until - FAR), events_stream(inquiry.group)
+    for kind in ("decision", "result"):
+        filter = f"bc.{inquiry.group}.evt.inbox.{sender or '*'}.*.{kind}"
+        told = await _bearing(inquiry, stream, filter, after, until, message_id, "in_reply_to", every=True)
+        place = locate(told[-1].subject) if told else None
+        if place is None or not isinstance(place.to, InInbox):
+            continue
+        if await may_ask(inquiry, place.to.agent_id):
+            at = {"cursor": str(Cursor(facts.epoch, told[-1].sequence)), "at": told[-1].time}
+            return at | _said(read_object(told[-1].payload), place.to.agent_id)
     return None
 
 
+def _said(told: Mapping[str, Any], sender: str) -> dict[str, Any]:
+    return {
+        "sender": sender,
+        "type": told.get("type"),
+        "status": told.get("status") or told.get("decision"),
+        "code": told.get("code"),
+        "message": told.get("message") or told.get("reason"),
+    }
+
+
 async def _bearing(
-    inquiry: Inquiry, stream: str, filter: str, after: int, until: int, message_id: str, field: str
+    inquiry: Inquiry,
+    stream: str,
+    filter: str,
+    after: int,
+    until: int,
+    message_id: str,
+    field: str,
+    every: bool = False,
 ) -> list[Record]:
-    """The records whose field names the message."""
+    """The records whose field names the message: every one, or the first that are found."""
     found: list[Record] = []
     done = False
-    while not done and not found:
+    while not done and (every or not found):
         part = await page(inquiry.house.connection, stream, after, limit=AT_ONCE, filter=filter, until=until)
-        found = [record for record in part.records if _bears(record, message_id, field)]
+        found += [record for record in part.records if _bears(record, message_id, field)]
         after, done = part.last_sequence_scanned, part.done
     return found
 

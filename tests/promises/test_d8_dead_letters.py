@@ -124,3 +124,18 @@ async def test_a_failure_is_told_to_the_sender(platform: Platform) -> None:
     await bob.result("handled", handles=sent, status="failed", detail="no rights")
     told = await ada.until("handled")
     assert (told["handles"], told["status"], told["sender_agent_id"]) == (sent, "failed", "bob")
+
+
+async def test_explain_of_a_tool_request_tells_what_was_decided_and_only_to_who_may_know(
+    platform: Platform,
+) -> None:
+    ada, bob = [await platform.agent(name) for name in ("dora", "bert")]
+    sent = await ada.send("tool_request", tool="shell", params={})
+    decision = await ada.until("tool_decision")
+    assert decision["decision"] == "denied"
+    told = await platform.json("explain", sent["message_id"])
+    assert (told["sender"], told["result"]["type"]) == ("dora", "tool_decision")
+    assert (told["result"]["status"], told["result"]["message"]) == ("denied", decision["reason"])
+    asked = {"message_id": sent["message_id"]}
+    assert (await ada.result("query", query="explain", params=asked))["sender"] == "dora"
+    assert (await bob.result("query", query="explain", params=asked))["code"] == "not_found"
