@@ -347,7 +347,10 @@ async def test_f3_a_request_put_off_is_asked_again_at_its_time(platform: Platfor
     ada, hugo = await agent(platform, "patient", "high", "hugo"), await human(platform, "hugo")
     asked = (await decided(ada, "web_search"))["request_id"]
     await question(hugo, asked)
-    await hugo.result("approval_response", request_id=asked, approved=False, reason="later", reschedule=1)
+    said = {"request_id": asked, "reschedule": 1}
+    both = await hugo.result("approval_response", **said, approved=True, reason="yes, but later")
+    assert (both["code"], both["field"]) == ("bad_message", "reschedule")
+    await hugo.result("approval_response", **said, approved=False, reason="later")
     assert (await decision(ada, asked))["decision"] == "rescheduled"
     again = await question(hugo, asked)
     assert again["again"]

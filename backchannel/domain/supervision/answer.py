@@ -73,6 +73,11 @@ def answered(request: Request | None, answer: Answer) -> Decision:
             f" because {request.reason}"
         )
     message = answer.message
+    if message.approved and message.reschedule is not None:
+        raise BadMessage(
+            "An approval is for now, and 'reschedule' has it asked again later; leave one of them out.",
+            field="reschedule",
+        )
     if message.approved and answer.forbidden is not None:
         raise Forbidden(f"It cannot be approved: {answer.forbidden}.", field="approved")
     request = replace(request, decided_by=answer.by, decided_at=rfc3339(answer.now), reason=message.reason)
