@@ -13,7 +13,7 @@ import structlog
 from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
 from backchannel.domain.settings import Settings
-from backchannel.errors import BackchannelError, BadMessage, Forbidden, NotFound, Unavailable
+from backchannel.errors import BackchannelError, BadMessage, Expired, Forbidden, NotFound, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
@@ -51,7 +51,7 @@ from bridge.roster import Roster
 from bridge.seals import Seals
 from bridge.slots import Slots
 from bridge.successor import Successors
-from bridge.upgrade import Gate, TurnedAway
+from bridge.upgrade import EXPIRED, Gate, TurnedAway
 from bridge.waiting import Waiting
 from bridge.wire import Wire
 
@@ -239,10 +239,17 @@ class House:
         return await self.question.answer_for(claims, group, content)
 
     def verify(self, token: str) -> Claims:
-        """What a token says that came in a frame. Raises Forbidden, without a reason for strangers."""
+        """What a token says that came in a frame.
+
+        Raises:
+            Expired: it is one of ours, and was good once.
+            Forbidden: it is not believed, without a reason for strangers.
+        """
         try:
             return self._gate.believe(token)
         except TurnedAway as refusal:
+            if refusal.reason == EXPIRED:
+                raise Expired("The token has expired; come with a fresh one.", field="token") from None
             raise Forbidden(refusal.message, field="token") from None
 
     # ---- who is here

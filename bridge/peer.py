@@ -28,7 +28,7 @@ from backchannel.delivery.infodump import Wanted
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.pulse import Pulse, condition, readiness
 from backchannel.delivery.session import Session, State
-from backchannel.errors import BackchannelError, Forbidden, QueueFull
+from backchannel.errors import BackchannelError, Expired, Forbidden, QueueFull
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode
 from bridge.ear import Ear
@@ -198,7 +198,8 @@ class Peer:
         try:
             claims = self.house.verify(wanted.token)
         except BackchannelError as error:
-            self.perform(self.session.turned_away(error, CloseCode.FORBIDDEN, "bad token"))
+            code = CloseCode.TOKEN_EXPIRED if isinstance(error, Expired) else CloseCode.FORBIDDEN
+            self.perform(self.session.turned_away(error, code, "bad token"))
             return
         self.wire.claims = claims
         self.perform(self.session.authenticated(claims, wanted.hello))

@@ -18,6 +18,7 @@ from backchannel.service.keyring import Keyring, NoNonce, Revoked, WrongGroup
 from bridge.blotter import Blotter
 
 BEARER_SUBPROTOCOL = "bearer."
+EXPIRED = "expired"
 NEUTRAL = "This needs a valid token."
 """All that a stranger is told; which of the reasons it was is for the log."""
 
@@ -136,7 +137,7 @@ def _from_subprotocols(value: str) -> list[str]:
 def _reason(error: BackchannelError) -> str:
     match error:
         case Expired():
-            return "expired"
+            return EXPIRED
         case WrongGroup():
             return "wrong_group"
         case Revoked():

@@ -58,6 +58,10 @@ async def test_a_browser_sends_its_token_in_hello(platform: Platform) -> None:
         await stranger.raw({"type": "hello", "token": "a.b.c"})
         assert (await stranger.frame("error"))["code"] == "forbidden"
         assert await stranger.closed() == 4403
+    async with client(bridge.url, "", origin=origin) as late:
+        await late.raw({"type": "hello", "token": token("ada", lifetime=-600)})
+        assert (await late.frame("error"))["code"] == "expired"
+        assert await late.closed() == 4401, "so that a page knows to fetch a fresh one"
 
 
 async def test_who_says_nothing_is_sent_away(bare: Platform) -> None:
