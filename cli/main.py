@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -67,6 +68,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> NoReturn:
+    if (
+        "up" in sys.argv[1:]
+    ):  # what asks it to stop waits until it is loaded and listens: it ends in order, too
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     if sys.stdout is None:  # closed by the caller, who wants to know of success alone
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

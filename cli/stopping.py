@@ -25,6 +25,7 @@ def signals(stop: asyncio.Event, kill: Callable[[], None]) -> Iterator[None]:
     wanted = [number for number in SIGNALS if number != signal.SIGHUP or not _ignored(number)]
     for number in wanted:
         loop.add_signal_handler(number, arrived)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)  # also one that came while all was loaded
     try:
         yield
     finally:

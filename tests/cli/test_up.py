@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -97,6 +98,26 @@ def test_a_signal_ends_everything_in_order_and_exits_with_0(start: Start, number
     assert not Home(up.data).serving()
     assert len(up.out) == 1
     assert "Traceback" not in "".join(up.err)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_is_loaded_ends_it_in_order_too(tmp_path: Path, number: signal.Signals) -> None:
+    script = """
+import importlib, signal, sys
+import cli.main
+real, (_, data, number) = importlib.import_module, sys.argv
+def loading(name, package=None):
+    importlib.import_module = real
+    signal.raise_signal(int(number))
+    return real(name, package)
+importlib.import_module = loading
+sys.argv = ["backchannel", "up", "--data", data, "--port", "0", "--nats-port", "0"]
+cli.main.main()
+"""
+    words = [sys.executable, "-c", script, str(tmp_path / "data"), str(int(number))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "stopping" in done.stderr
 
 
 def test_a_signal_while_it_starts_leaves_nothing_behind(start: Start) -> None:
