@@ -30,7 +30,7 @@ async def flood(platform: Platform, count: int, size: int, lane: str = "normal")
 
 
 def position(cursor: str) -> int:
-    return int(cursor.partition(".")[2])
+    return int(cursor.split(".")[1])
 
 
 async def test_what_is_left_out_for_a_slow_reader_is_named_and_can_be_fetched(platform: Platform) -> None:
