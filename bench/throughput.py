@@ -72,7 +72,7 @@ async def write(agent: Raw, messages: int, rate: float | None) -> None:
         await room.acquire()
         if rate is not None:
             await asyncio.sleep(max(began + number / rate - time.monotonic(), 0))
-        exchange = {"content": f"t={time.monotonic_ns()}", "topic": "bench"}
+        exchange = {"content": f"t={time.monotonic_ns()}"}  # without a topic, or updates would be coalesced
         await agent.send("memory_update", context_id="main", exchange=exchange)
     await reading
 
