@@ -99,8 +99,9 @@ class Runner:
             await self._fault(delivery, found, error)
 
     async def _decide(self, delivery: Delivery, found: Asked, trace: str | None) -> None:
-        command, answerer = self._read(delivery, found)
-        found = replace(found, written_id=str(read_object(delivery.record.payload)["message_id"]))
+        said = read_object(delivery.record.payload)
+        command, answerer = self._read(said, found)
+        found = replace(found, written_id=str(said["message_id"]))
         for _ in range(STALE_TRIES):
             context = self._context(delivery, found)
             try:
@@ -121,13 +122,13 @@ class Runner:
                 return
         await delivery.retry(0.05)
 
-    def _read(self, delivery: Delivery, found: Asked) -> tuple[Message, Answerer]:
+    def _read(self, said: dict[str, Any], found: Asked) -> tuple[Message, Answerer]:
         """
         Raises:
             Internal: no function answers this type, though its consumer filters by type.
             WrongSender: the message names another sender than its subject.
         """
-        command = read_message(read_object(delivery.record.payload))
+        command = read_message(said)
         if command.sender_agent_id not in (None, found.agent):
             raise WrongSender(f"{found.agent} may not speak for {command.sender_agent_id}.")
         answerer = self._service.answerers.get(command.type)
