@@ -27,7 +27,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.leash import leashed
 from tests.promises.certificate import write_pair
 from tests.promises.native import Native
-from tests.promises.running import BACKCHANNEL, WAIT, Platform
+from tests.promises.running import WAIT, Platform
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAME = "localhost"
@@ -284,16 +284,10 @@ async def test_a_bad_certificate_is_said_before_anything_starts(tmp_path: Path) 
     folder = tmp_path / "data"
     _, key = write_pair(tmp_path / "one")
     stranger, _ = write_pair(tmp_path / "two")
-    command = await asyncio.create_subprocess_exec(
-        BACKCHANNEL,
-        *("up", "--data", str(folder), "--port", "0", "--nats-port", "0"),
-        *("--tls-cert", str(stranger), "--tls-key", str(key)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    code, out, err = await Platform(folder).run(
+        *("up", "--port", "0", "--nats-port", "0", "--tls-cert", str(stranger), "--tls-key", str(key))
     )
-    async with asyncio.timeout(WAIT):
-        out, err = await command.communicate()
-    assert command.returncode == 1
+    assert code == 1
     assert not out
-    assert f"{key} is not the key of the certificate {stranger}" in err.decode()
+    assert f"{key} is not the key of the certificate {stranger}" in err
     assert sorted(os.listdir(tmp_path)) == ["one", "two"], "nothing is half started"
