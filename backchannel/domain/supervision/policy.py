@@ -30,8 +30,8 @@ What a program or an unknown tool does cannot be told beforehand, so it may be e
 class Chain:
     """The chain that a request names, and the run of calls it belongs to: how many came before it in there.
 
-    `before` is None for a request that belongs to no run; `begun`, how many runs of the chain began within
-    the last hour, for one that does not begin a run.
+    `begun` is how many runs of the chain began within the last hour. `before` is None for a request that
+    belongs to no run, and `begun` for one that begins none.
     """
 
     name: str | None = None
