@@ -171,6 +171,11 @@ class Platform:
         await asyncio.gather(*(agent.close() for agent in agents), return_exceptions=True)
 
 
+def place(frame: Frame) -> str:
+    """Where an event lies: its cursor, without what it says besides when the event overtook others."""
+    return ".".join(frame["cursor"].split(".")[:2])
+
+
 def descendants(pid: int) -> list[int]:
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.promises.running import WAIT, Frame, Platform, Raw
+from tests.promises.running import WAIT, Frame, Platform, Raw, place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HEARTBEAT = "0.5"
@@ -205,8 +205,8 @@ async def test_d3_a_gap_names_what_was_left_out_and_exactly_that_can_be_fetched(
     await slow.find(lambda frame: frame.get("exchange", {}).get("content") == "the end")
     gaps = [frame for frame in slow.frames if frame["type"] == "gap"]
     assert gaps, "the queue was not full"
-    came = [event["cursor"] for event in slow.events("memory_update")]
-    missing = [frame["cursor"] for frame in sent if frame["cursor"] not in came]
+    came = [place(event) for event in slow.events("memory_update")]
+    missing = [place(frame) for frame in sent if place(frame) not in came]
     assert len(missing) == sum(gap["dropped"] for gap in gaps)
     assert not {"critical"} & {lane for gap in gaps for lane in gap["by_lane"]}
     fetched: list[str] = []
@@ -214,7 +214,7 @@ async def test_d3_a_gap_names_what_was_left_out_and_exactly_that_can_be_fetched(
         asked = {"since": gap["from"], "until": gap["to"], "spans": gap["spans"]}
         answer, events, last = await dumped(slow, **asked)
         assert answer["count"] == gap["dropped"] == len(events) and last["next"] is None
-        fetched += [event["cursor"] for event in events]
+        fetched += [place(event) for event in events]
     assert sorted(fetched) == sorted(missing)
 
 

@@ -13,7 +13,7 @@ from backchannel.jetstream.address import Address
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from tests.eventually import eventually
-from tests.promises.running import Frame, Platform, Raw
+from tests.promises.running import Frame, Platform, Raw, place
 from tests.promises.test_d_continuity import LARGE, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -92,7 +92,7 @@ async def test_d4_who_stops_for_good_is_closed_and_resumes(platform: Platform) -
     assert await agent.closed() in (4008, 1006)  # by force when the goodbye does not get through
     back = await platform.enter(agent.token, resume={"cursor": agent.welcome["cursor"]})
     wanted = [frame["cursor"] for frame in sent]
-    came = [".".join(frame["cursor"].split(".")[:2]) for frame in back.events("memory_update")]
+    came = [place(frame) for frame in back.events("memory_update")]
     assert [cursor for cursor in came if cursor in wanted] == wanted
 
 
