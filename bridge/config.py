@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from backchannel.errors import BadMessage
+from backchannel.home.variables import switch
 
 PREFIX = "BACKCHANNEL_"
 
@@ -84,20 +85,13 @@ class Config:
 def _read(name: str, text: str, default: Any) -> Any:
     match default:
         case bool():
-            return _switch(name, text)
+            return switch(name, text)
         case tuple():
             return tuple(part.strip() for part in text.split(",") if part.strip())
         case str():
             return text
         case _:
             return _number(name, text, type(default))
-
-
-def _switch(name: str, text: str) -> bool:
-    switch = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in switch:
-        raise BadMessage(f"{name} must be true or false, and is {text!r}.", field=name)
-    return switch[text.lower()]
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from backchannel.delivery.keys import Keys
 from backchannel.home import Settings
+from backchannel.home.variables import bearer_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,11 @@ class Trust:
 
     @classmethod
     def of(cls, settings: Settings, env: Mapping[str, str]) -> Trust | None:
-        """None where nothing says how to answer NATS servers: then nobody comes in over NATS."""
+        """None where nothing says how to answer NATS servers: then nobody comes in over NATS.
+
+        Raises:
+            BadMessage: a variable holds no such value; ``field`` names the variable.
+        """
+        nonce_needed = not bearer_tokens(env)
         callout = settings.callout_key()
-        bearer = env.get("BACKCHANNEL_BEARER_TOKENS") or "true"
-        nonce_needed = bearer.lower() not in ("true", "1", "yes")  # what cannot be read opens nothing
         return None if callout is None else cls(settings.token_keys(), callout, nonce_needed)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from backchannel.errors import BadMessage
+from backchannel.home import Home
+from backchannel.home.variables import bearer_tokens
+from backchannel.service.trust import Trust
 from bridge.config import Config
 
 
@@ -38,6 +43,7 @@ def test_a_variable_changes_its_field_and_no_other() -> None:
         ("HEARTBEAT_SECONDS", "inf"),
         ("HEARTBEAT_SECONDS", "0"),
         ("CLOSE_SECONDS", "-0.1"),
+        ("BEARER_TOKENS", "perhaps"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, text: str) -> None:
@@ -45,3 +51,18 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, text: str) ->
         Config().with_environment({f"BACKCHANNEL_{name}": text})
     assert refused.value.field == f"BACKCHANNEL_{name}"
     assert repr(text) in refused.value.message
+
+
+@pytest.mark.parametrize("text", ["", "true", "Yes", "1", "false", "NO", "0"])
+def test_both_doors_read_the_same_of_whether_bearer_tokens_are_believed(text: str, tmp_path: Path) -> None:
+    env = {"BACKCHANNEL_BEARER_TOKENS": text}
+    trust = Trust.of(Home(tmp_path / "home"), env)
+    assert trust is not None and trust.nonce_needed is not bearer_tokens(env)
+    assert Config().with_environment(env).bearer_tokens is bearer_tokens(env)
+
+
+def test_neither_door_opens_on_a_word_that_says_neither_yes_nor_no(tmp_path: Path) -> None:
+    env = {"BACKCHANNEL_BEARER_TOKENS": "perhaps"}
+    for read in (lambda: Trust.of(Home(tmp_path / "home"), env), lambda: Config().with_environment(env)):
+        with pytest.raises(BadMessage, match="must be true or false"):
+            read()
