@@ -307,7 +307,7 @@ class Arrival:
                 messages_per_second=round(self.peer.session.limits.messages_per_second),
                 queue=self.bounds.events,
             ),
-            heartbeat_seconds=config.heartbeat_seconds,
+            heartbeat_seconds=self.house.heartbeat_seconds,
             server_time=rfc3339(datetime.now(UTC)),
         ).model_dump()
 

@@ -27,6 +27,8 @@ class Config:
         send_buffer: what the kernel keeps for one connection; left alone it grows into megabytes.
         high_water: bytes waiting in the process at which a connection counts as congested.
         overflow: bytes waiting at which a connection is dropped whatever its owner thinks of it.
+        heartbeat_seconds: between two pings of a connection; 0 leaves it to the live setting
+            `health.check_interval`.
         heartbeat_strikes: silent heartbeats after which a connection is given up.
         lease_seconds: for which an agent counts as connected when its bridge has died.
         close_seconds: how long a closing connection may take to say goodbye.
@@ -57,7 +59,7 @@ class Config:
     send_buffer: int = 262_144
     high_water: int = 262_144
     overflow: int = 16_777_216
-    heartbeat_seconds: float = 30.0
+    heartbeat_seconds: float = 0.0
     heartbeat_strikes: int = 3
     lease_seconds: int = 30
     close_seconds: float = 2.0

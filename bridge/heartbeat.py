@@ -12,18 +12,21 @@ TICK = 1.0
 
 
 class Heartbeat:
-    """Pings each wire once in ``heartbeat_seconds``, a share of them at a time.
+    """Pings each wire once in so many seconds, a share of them at a time.
 
     Args:
+        seconds: how many; asked at each tick, so that another number counts from there on.
         on_tick: called about once a second.
     """
 
-    def __init__(self, room: Room, metrics: Metrics, on_tick: Callable[[], None]) -> None:
+    def __init__(
+        self, room: Room, metrics: Metrics, seconds: Callable[[], float], on_tick: Callable[[], None]
+    ) -> None:
         self._room = room
+        self._seconds = seconds
         self._metrics = metrics
         self._on_tick = on_tick
-        self._shares = max(1, round(room.config.heartbeat_seconds / TICK))
-        self._interval = room.config.heartbeat_seconds / self._shares
+        self._shares = 1
         self._turn = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -36,8 +39,9 @@ class Heartbeat:
             self._timer = None
 
     def _wait(self) -> None:
-        loop = self._room.loop
-        due = loop.time() + self._interval
+        loop, seconds = self._room.loop, self._seconds()
+        self._shares = max(1, round(seconds / TICK))
+        due = loop.time() + seconds / self._shares
         self._timer = loop.call_at(due, self._tick, due)
 
     def _tick(self, due: float) -> None:

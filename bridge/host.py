@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from backchannel.domain.settings import USUAL
 from backchannel.errors import Unavailable
 from backchannel.protocol.claims import Claims
 from bridge.room import Peer
@@ -26,6 +27,10 @@ class Host(Protocol):
     def ready(self) -> bool:
         """Whether connections and requests may come in."""
 
+    @property
+    def heartbeat_seconds(self) -> float:
+        """Seconds between two pings of a connection, as it is now."""
+
     def facts(self) -> dict[str, Any]:
         """For /health: ``nats {up}``, ``log {<group>: {live, lag}}``, ``handlers {answering}``, ``ring``."""
 
@@ -47,6 +52,7 @@ class Absent:
     """Nobody is at home yet."""
 
     ready = False
+    heartbeat_seconds = USUAL.health.check_interval
 
     def facts(self) -> dict[str, Any]:
         return {}

@@ -177,6 +177,10 @@ class House:
     def ready(self) -> bool:
         return self.feeds.complete
 
+    @property
+    def heartbeat_seconds(self) -> float:
+        return self.config.heartbeat_seconds or self.settings().health.check_interval
+
     def settings(self) -> Settings:
         """What is in force now."""
         return self._settings.current

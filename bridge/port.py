@@ -72,7 +72,7 @@ class Port:
         self._site = site
         self._gate = gate
         self._http = HttpSide(app, config, self.upgrade)
-        self._heartbeat = Heartbeat(self.room, metrics, self._tick)
+        self._heartbeat = Heartbeat(self.room, metrics, lambda: site.host.heartbeat_seconds, self._tick)
         self._server: asyncio.Server | None = None
         self.speaks = "This port speaks HTTP and WebSocket, without TLS."
 

@@ -138,6 +138,17 @@ class Approvals(Section):
     rules: RiskRules = Field(default=USUAL_RULES, description="What makes a call of a tool risky.")
 
 
+class Checking(Section):
+    """How often every connection is looked after."""
+
+    check_interval: float = Field(
+        default=30.0,
+        ge=10,
+        le=300,
+        description="Seconds between two pings of a connection; after three silences it is given up.",
+    )
+
+
 class Breaker(Section):
     """When an agent whose connections keep failing is kept out for a while."""
 
@@ -194,6 +205,7 @@ class Settings(Section):
     curator: Curation = Curation()
     presence: Presence = Presence()
     approvals: Approvals = Approvals()
+    health: Checking = Checking()
     breaker: Breaker = Breaker()
     loops: Looping = Looping()
     audit: Trail = Trail()

@@ -85,8 +85,9 @@ class Witness:
 class Hotel:
     """A host that admits everybody and stores nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_seconds: float) -> None:
         self.ready = True
+        self.heartbeat_seconds = heartbeat_seconds
         self.peers: list[Witness] = []
         self.stored: list[tuple[Claims, dict[str, Any]]] = []
         self.outcome: tuple[Any, ...] | BackchannelError = ("full", "0000abcd.7", "active")
@@ -215,7 +216,7 @@ async def opened() -> AsyncIterator[Opener]:
         config = replace(Config(heartbeat_seconds=3600.0), **changes)
         sock = socket.create_server(("127.0.0.1", 0))
         number = sock.getsockname()[1]
-        metrics, site, hotel = Metrics(), Site(), Hotel()
+        metrics, site, hotel = Metrics(), Site(), Hotel(config.heartbeat_seconds)
         site.host = hotel
         origins = [*own_origins("127.0.0.1", number), *config.allowed_origins]
         gate = Gate(Keyring(KEY, time.time, config.groups), origins)

@@ -378,6 +378,14 @@ async def test_a_silent_client_is_given_up_with_4408_after_three_strikes(opened:
     assert await (await bridge.hotel.guest()).gone() == 4408
 
 
+async def test_g6_another_interval_of_the_heartbeat_counts_for_who_is_connected(opened: Opener) -> None:
+    bridge = await opened(heartbeat_seconds=3600.0)
+    async with bridge.client():
+        peer = await bridge.hotel.guest()
+        bridge.hotel.heartbeat_seconds = 0.02
+        await peer.until(lambda one: len(one.round_trips) >= 3)
+
+
 async def test_a_client_we_do_not_listen_to_is_not_blamed_for_its_silence(opened: Opener) -> None:
     bridge = await opened(heartbeat_seconds=0.02)
     _, writer = await bridge.upgrade()

@@ -35,6 +35,7 @@ async def test_a_setting_is_set_for_all_that_run_and_put_back(platform: Platform
         (("set", "no.such", "1"), 3),
         (("set", "approvals.timeout", "0"), 2),
         (("set", "approvals.timeout", "soon"), 2),
+        (("set", "health.check_interval", "9"), 2),
         (("set", "approvals.fallback", "[1]"), 2),
     ],
 )

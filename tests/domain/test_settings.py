@@ -39,6 +39,8 @@ def test_a_change_touches_one_setting_and_none_puts_the_default_back() -> None:
         ("context.inheritance_depth", 65),
         ("context.inheritance_depth", 1.5),
         ("sidebar.max_participants", 0),
+        ("health.check_interval", 9.9),
+        ("health.check_interval", 301),
         ("cleanup.pause_after", float("nan")),
     ],
 )

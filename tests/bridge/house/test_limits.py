@@ -29,6 +29,14 @@ async def test_a11_a_rate_that_is_set_anew_counts_for_who_is_connected(bare: Pla
     assert (await bob.remember("untouched"))["type"] == "accepted"
 
 
+async def test_g6_the_interval_of_the_heartbeat_is_set_while_the_bridge_runs(bare: Platform) -> None:
+    bridge = await bare.bridge(heartbeat_seconds=0.0)
+    assert (await bare.agent("ada")).welcome["heartbeat_seconds"] == 30.0
+    await Bucket(bare.connection, "BC_config").put("health.check_interval", b"12.5")
+    await eventually(lambda: bridge.house.heartbeat_seconds == 12.5)
+    assert (await bare.agent("bob")).welcome["heartbeat_seconds"] == 12.5
+
+
 async def test_a11_coming_back_does_not_fill_an_agents_bucket(bare: Platform) -> None:
     bridge = await bare.bridge()
     await bare.agent("bob")  # is told when the limits are in force
