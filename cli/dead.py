@@ -9,6 +9,7 @@ import click
 
 from backchannel.errors import BackchannelError, NotFound
 from backchannel.jetstream.publish import Publisher
+from backchannel.protocol.message import one_form
 from backchannel.service.audit.operator import enter
 from backchannel.service.redeliver import Dead, dead_of, redeliver
 from cli.door import Where, operator, where_options
@@ -102,7 +103,7 @@ async def _give(connection: Any, publisher: Publisher, found: Dead) -> None:
 
 
 def _named(known: list[Dead], id_: str) -> list[Dead]:
-    found = [one for one in known if id_ in (str(one.id), one.message_id)]
+    found = [one for one in known if one_form(id_) in (str(one.id), one_form(one.message_id or ""))]
     if not found:
         raise Failure(
             f"Nothing with the id {id_} was set aside.", code="not_found", hint="backchannel dead ls"

@@ -12,6 +12,7 @@ from backchannel.errors import BackchannelError, BadMessage
 from backchannel.jetstream.read import Record, page
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import InContext, InInbox, Located, events_stream, inbox_of, life_of, locate
 from backchannel.service.house import House
 
@@ -119,7 +120,7 @@ async def _between(
 
 def copy_in(record: Record, message_id: str) -> Copy | None:
     """The record as an event of that message, if it is one."""
-    if message_id.encode() not in record.payload.lower():
+    if not may_name(record, message_id):
         return None
     place = locate(record.subject)
     if place is None:
@@ -128,9 +129,15 @@ def copy_in(record: Record, message_id: str) -> Copy | None:
         content = read_object(record.payload)
     except BackchannelError:
         return None
-    if str(content.get("message_id")).lower() != message_id:
+    if one_form(str(content.get("message_id"))) != message_id:
         return None
     return Copy(record, place, content)
+
+
+def may_name(record: Record, message_id: str) -> bool:
+    """Whether the record has the id somewhere: a UUID may be written with hyphens or without."""
+    payload = record.payload.lower()
+    return message_id.encode() in payload or message_id.replace("-", "").encode() in payload
 
 
 async def membership_at(house: House, group: str, context_id: str, until: int) -> Membership:

@@ -10,9 +10,10 @@ from backchannel.errors import BackchannelError
 from backchannel.jetstream.read import Record, describe, page
 from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN, OPERATOR
+from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import COMMANDS, InContext, InInbox, asked, events_stream, locate
 from backchannel.service.context import Inquiry
-from backchannel.service.finding import FAR, Copy, membership_at
+from backchannel.service.finding import FAR, Copy, may_name, membership_at
 from backchannel.service.redeliver import dead_of
 
 AT_ONCE = 1000
@@ -109,10 +110,10 @@ async def _bearing(
 
 
 def _bears(record: Record, message_id: str, field: str) -> bool:
-    if message_id.encode() not in record.payload.lower():
+    if not may_name(record, message_id):
         return False
     try:
-        return str(read_object(record.payload).get(field)).lower() == message_id
+        return one_form(str(read_object(record.payload).get(field))) == message_id
     except BackchannelError:
         return False
 
@@ -127,7 +128,7 @@ async def set_aside_of(inquiry: Inquiry, message_id: str) -> list[dict[str, Any]
             break
         command = asked(str(dead.kept.get("subject")))
         sender = command.agent if command is not None else None
-        if (dead.message_id or "").lower() == message_id and await may_ask(inquiry, sender):
+        if one_form(dead.message_id or "") == message_id and await may_ask(inquiry, sender):
             found.append(dead.shown())
     return found
 

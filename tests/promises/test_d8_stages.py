@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -72,3 +73,21 @@ async def test_an_id_is_the_same_message_however_it_is_written(platform: Platfor
     await bob.ask("mention_route", target_agents=["ada"], message="yes", reply_to=sent.lower())
     answer = await ada.result("query", query="wait_for", params={"reply_to": sent})
     assert answer["event"]["message"] == "yes"
+
+
+@pytest.mark.parametrize("form", [lambda one: one.hex.upper(), lambda one: one.urn, lambda one: f"{{{one}}}"])
+async def test_a_message_is_found_whose_id_was_written_without_hyphens_or_with_more(
+    platform: Platform, form: Callable[[UUID], str]
+) -> None:
+    ada, bob = await platform.agent("ada"), await platform.agent("bob")
+    known = uuid4()
+    sent = await mentioned(ada, bob, "bob", message_id=form(known))
+    told = await bob.result("handled", handles=str(known), status="done")
+    assert told["status"] == "success", told
+    assert (await standing(ada, str(known), "bob"))["handled"]["status"] == "done"
+    assert (await standing(ada, sent, "bob"))["handled"]["status"] == "done"
+    # The command as well: what was decided about it names it as its sender wrote it.
+    command = form(uuid4())
+    await bob.result("handled", handles=sent, status="deferred", message_id=command)
+    explained = await bob.result("query", query="explain", params={"message_id": command})
+    assert explained["result"]["status"] == "success", explained
