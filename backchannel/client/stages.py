@@ -45,7 +45,7 @@ class Stages(Voice):
     async def delivery(self, message: Receipt | Message | str) -> dict[str, Any]:
         """Where a message of this agent stands: of each of its ``recipients`` what is received and handled.
 
-        What `send` returned finds it however old it is; an id alone only while it is young.
+        What `send` returned finds it at once; for an id alone the log is looked through backwards.
 
         Raises:
             NotFound: this agent sent no such message. BackchannelError: see `ask`.
@@ -54,7 +54,14 @@ class Stages(Voice):
             case Accepted(in_reply_to=names, cursor=place):
                 return await self.ask("delivery", message_id=names, cursor=place)
             case DuplicateAck(original_message_id=names):
-                return await self.ask("delivery", message_id=names)
+                return await self._sought(names)
             case Message():
-                return await self.ask("delivery", message_id=str(message.message_id))
-        return await self.ask("delivery", message_id=message)
+                return await self._sought(str(message.message_id))
+        return await self._sought(message)
+
+    async def _sought(self, message_id: str) -> dict[str, Any]:
+        """Stretch by stretch of the log, until it is found or there is no more."""
+        found = await self.ask("delivery", message_id=message_id)
+        while (until := found.get("next")) is not None:
+            found = await self.ask("delivery", message_id=message_id, until=until)
+        return found

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
 from backchannel.client import Agent
 from backchannel.errors import NotFound
+from backchannel.home import Home
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.publish import Entry, Publisher
+from backchannel.protocol.frame import Accepted
+from backchannel.protocol.subject import order_subject
 from tests.eventually import eventually
 from tests.promises.running import WAIT, Platform
 
@@ -52,3 +59,28 @@ async def test_a_stranger_learns_nothing_and_can_handle_nothing(platform: Platfo
             await eve.delivery(got)
         with pytest.raises(NotFound):
             await eve.handled(got, "failed")
+
+
+async def grow(platform: Platform, events: int) -> None:
+    """Let the log grow by what nobody hears."""
+    user, password = Home(platform.data).nats_login("operator")
+    filler = Entry(order_subject("main", "filler"), b"", {})
+    async with await Connection.open(Address(platform.nats, user, password), name="operator") as connection:
+        publisher = Publisher(connection)
+        for _ in range(events // 500):
+            await asyncio.gather(*(publisher.store(filler) for _ in range(500)))
+        await publisher.close()
+
+
+async def test_a_message_is_found_by_its_id_alone_however_much_came_after_it(platform: Platform) -> None:
+    async with Agent.connect("ada", data=platform.data) as ada, Agent.connect("bob", data=platform.data):
+        receipt = await ada.mention("bob", "look")
+        assert isinstance(receipt, Accepted)
+        await grow(platform, 50_500)
+        first = await ada.ask("delivery", message_id=receipt.in_reply_to)
+        assert (first["stored"], first["recipients"]) == (None, []) and first["next"]
+        found = await ada.delivery(receipt.in_reply_to)
+        assert (found["stored"]["cursor"], found["next"]) == (receipt.cursor, None)
+        assert found["recipients"][0]["agent_id"] == "bob"
+        with pytest.raises(NotFound):
+            await ada.delivery(str(uuid4()))
