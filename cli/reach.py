@@ -27,7 +27,8 @@ async def reach(settings: Settings, *, wait: float, role: Role = "operator") -> 
         platform = running(settings)
         url, certificate = platform.nats, platform.nats_cert
     else:
-        url, certificate = settings.runtime().nats, None
+        runtime = settings.runtime()
+        url, certificate = runtime.nats, runtime.nats_cert
     user, password = settings.nats_login(role)
     return await Connection.open(Address(url, user, password, certificate), name="cli", wait=wait)
 

@@ -20,7 +20,7 @@ ROLES: tuple[Role, ...] = ("platform", "operator", "steward", "system")
 class Runtime:
     """How the processes of one platform are set up; written by `up` before it starts them.
 
-    `nats_cert` is the file with the one certificate that the NATS server must show, where it is our own.
+    `nats_cert` is the file with the one certificate that the NATS server must show, where that is known.
     """
 
     nats: str
@@ -32,7 +32,7 @@ class Runtime:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Runtime:
-        """From BACKCHANNEL_NATS_URL, _GROUPS, _HOST, _PORT, _DURABILITY. Raises FolderError."""
+        """From BACKCHANNEL_NATS_URL, _NATS_CERT, _GROUPS, _HOST, _PORT, _DURABILITY. Raises FolderError."""
         if not env.get("BACKCHANNEL_NATS_URL"):
             raise FolderError(
                 "Nothing says which NATS server to use: give --data DIR, or set BACKCHANNEL_NATS_URL."
@@ -46,6 +46,7 @@ class Runtime:
             host=env.get("BACKCHANNEL_HOST", "127.0.0.1"),
             port=int(port),
             durability=env.get("BACKCHANNEL_DURABILITY", "normal"),
+            nats_cert=env.get("BACKCHANNEL_NATS_CERT") or None,
         )
 
 
