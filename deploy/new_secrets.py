@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ROLES = ("bridge", "handlers", "steward")
 
 
 def password() -> str:
@@ -92,28 +93,27 @@ def kept_or_new(path: Path) -> bytes:
 
 
 def make(folder: Path) -> None:
-    """The key that signs tokens, the passwords as nats-server reads them, and those of two roles alone."""
+    """The key that signs tokens, the passwords as nats-server reads them, and that of each role alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    own, stewards, all_of_them = (
-        folder / name for name in ("platform-password", "steward-password", "passwords.conf")
-    )
-    if len({path.exists() for path in (own, stewards, all_of_them)}) > 1:
+    everyones, own = folder / "passwords.conf", {role: folder / f"{role}-password" for role in ROLES}
+    together = [*own.values(), everyones]
+    if len({path.exists() for path in together}) > 1:
+        there = ", ".join(str(path) for path in together if path.exists())
         sys.exit(
-            f"{own}, {stewards} and {all_of_them} belong together and one is missing: remove the others."
+            f"The passwords belong together and some are missing: remove {there}, and they are made anew."
         )
-    platform, steward = password(), password()
     callout = kept_or_new(folder / "callout.key")
+    roles = {role: password() for role in ROLES}
+    for role, path in own.items():
+        write_once(path, roles[role] + "\n")
     logins = {
-        "PLATFORM_PASSWORD": platform,
-        "STEWARD_PASSWORD": steward,
+        **{f"{role.upper()}_PASSWORD": said for role, said in roles.items()},
         "OPERATOR_PASSWORD": password(),
         "SYSTEM_PASSWORD": password(),
         "CALLOUT_ISSUER": issuer(callout),
     }
-    write_once(own, platform + "\n")
-    write_once(stewards, steward + "\n")
-    write_once(all_of_them, definitions(logins))
+    write_once(everyones, definitions(logins))
     write_once(folder / "route.conf", definitions(routes(password())))
     write_once(folder / "token.key", key(secrets.token_bytes(32)))
 

@@ -18,6 +18,7 @@ from backchannel.jetstream.nkey import Nkey
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (ROOT / "docker-compose.yml", ROOT / "deploy" / "docker-compose.cluster.yml")
+TLS = ROOT / "deploy" / "docker-compose.tls.yml"
 BIN = Path(sys.executable).parent
 
 # The keys of the Compose specification that these files use; a key outside is a slip of the pen.
@@ -47,6 +48,17 @@ def compose(path: Path) -> dict[str, Any]:
 
 def services(path: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = compose(path)["services"]
+    return found
+
+
+def together(path: Path, over: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The services of a file with what another one changes in them, as Compose merges the two."""
+    found = services(path)
+    for name, changes in (services(over) if over is not None else {}).items():
+        service = found[name]
+        environment = {**service.get("environment", {}), **changes.get("environment", {})}
+        secrets = [*service.get("secrets", []), *changes.get("secrets", [])]
+        found[name] = {**service, **changes, "environment": environment, "secrets": secrets}
     return found
 
 
@@ -156,6 +168,33 @@ def test_roles_run_without_rights_they_do_not_need(path: Path) -> None:
 def test_no_port_is_open_to_the_network_by_default(path: Path) -> None:
     ports = [port for service in services(path).values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@both
+def test_each_role_has_a_login_of_its_own_and_no_secret_it_does_not_need(path: Path) -> None:
+    roles = {name: services(path)[name] for name in ("topology", "bridge", "handlers")}
+    users = {name: role["environment"]["BACKCHANNEL_NATS_USER"] for name, role in roles.items()}
+    assert users == {"topology": "steward", "bridge": "bridge", "handlers": "handlers"}
+    for name, role in roles.items():
+        keys = {"token-key", "callout-key"} if name == "handlers" else {"token-key"}
+        assert names_of_secrets(role) == keys | {f"{users[name]}-password"}
+        named = {Path(value).name for key, value in role["environment"].items() if key.endswith("_FILE")}
+        assert named == names_of_secrets(role)
+
+
+def test_the_file_for_tls_changes_what_is_there_and_takes_its_pair_from_where_nothing_is_committed() -> None:
+    changes, base = compose(TLS), services(FILES[0])
+    assert {key for key in changes if not key.startswith("x-")} == {"services", "secrets"}
+    assert set(changes["services"]) == set(base)
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    for secret in changes["secrets"].values():
+        assert secret["file"].startswith("deploy/secrets/") and "deploy/secrets/" in ignored
+    for service in changes["services"].values():
+        assert set(service) <= {"command", "environment", "secrets"}
+        assert names_of_secrets(service) <= set(changes["secrets"])
+    for name, service in together(FILES[0], TLS).items():
+        if name != "nats":
+            assert service["environment"]["BACKCHANNEL_NATS_URL"].startswith("tls://")
 
 
 def test_the_image_copies_only_what_exists_and_is_not_ignored() -> None:

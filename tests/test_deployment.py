@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import sys
 import urllib.request
 import uuid
@@ -20,8 +22,10 @@ from typing import Any
 import nats
 import pytest
 
+from backchannel.tls import trusting
+from tests.promises.certificate import write_pair
 from tests.promises.running import BACKCHANNEL
-from tests.test_compose import FILES, services
+from tests.test_compose import FILES, TLS, together
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = {
@@ -49,9 +53,14 @@ class Machine:
 
     path: Path
     folder: Path
+    over: Path | None = None
     # What is written in the files, and what stands for it here.
     here: dict[str, str] = field(default_factory=dict)
     running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    @property
+    def services(self) -> dict[str, dict[str, Any]]:
+        return together(self.path, self.over)
 
     def local(self, text: str) -> str:
         """A word or value of the file as it must be here; a port stands alone, all else may be a part."""
@@ -63,11 +72,11 @@ class Machine:
         return text
 
     def environment(self, name: str) -> dict[str, str]:
-        wanted: Mapping[str, str] = services(self.path)[name]["environment"]
+        wanted: Mapping[str, str] = self.services[name]["environment"]
         return {**os.environ, **{key: self.local(value) for key, value in wanted.items()}}
 
     def command(self, name: str) -> list[str]:
-        program, *words = services(self.path)[name]["command"]
+        program, *words = self.services[name]["command"]
         return [PROGRAMS[program], *(self.local(word) for word in words)]
 
     async def start(
@@ -97,11 +106,12 @@ class Machine:
             }.items():
                 text = text.replace(written, actual)
             (folder / source.name).write_text(text)
-        config = Path(services(self.path)[name]["command"][1]).name
+        config, *flags = self.services[name]["command"][1:]
         command = [
             PROGRAMS["nats-server"],
             "--config",
-            str(folder / config),
+            str(folder / Path(config).name),
+            *(self.local(flag) for flag in flags),
             "-p",
             str(port),
             "-m",
@@ -135,7 +145,7 @@ class Machine:
 
 
 @contextlib.asynccontextmanager
-async def machine(path: Path, folder: Path) -> AsyncIterator[Machine]:
+async def machine(path: Path, folder: Path, over: Path | None = None) -> AsyncIterator[Machine]:
     secrets = folder / "secrets"
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -147,9 +157,11 @@ async def machine(path: Path, folder: Path) -> AsyncIterator[Machine]:
     here = {
         "/run/secrets/token-key": str(secrets / "token.key"),
         "/run/secrets/callout-key": str(secrets / "callout.key"),
+        "/run/secrets/tls-cert": str(secrets / "tls-cert.pem"),
+        "/run/secrets/tls-key": str(secrets / "tls-key.pem"),
         "/run/secrets": str(secrets),
     }
-    engine = Machine(path, folder, {**here, "0.0.0.0": "127.0.0.1"})
+    engine = Machine(path, folder, over, {**here, "0.0.0.0": "127.0.0.1"})
     try:
         yield engine
     finally:
@@ -170,7 +182,7 @@ async def healthy(engine: Machine, port: int) -> None:
 
 async def nats_healthy(engine: Machine, name: str, monitor: int) -> None:
     """The health check of a NATS service, asked from here instead of by wget in its container."""
-    url = services(engine.path)[name]["healthcheck"]["test"][-1].replace(":8222", f":{monitor}")
+    url = engine.services[name]["healthcheck"]["test"][-1].replace(":8222", f":{monitor}")
 
     def asked() -> bool:
         try:
@@ -184,7 +196,7 @@ async def nats_healthy(engine: Machine, name: str, monitor: int) -> None:
             await asyncio.sleep(0.1)
 
 
-def store(port: int, token: str, content: str) -> dict[str, Any]:
+def store(port: int, token: str, content: str, trust: ssl.SSLContext | None = None) -> dict[str, Any]:
     """One memory update over HTTP, as a service without a WebSocket sends it."""
     message = {
         "type": "memory_update",
@@ -195,52 +207,147 @@ def store(port: int, token: str, content: str) -> dict[str, Any]:
         "priority": "normal",
     }
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/store",
+        f"{'https' if trust else 'http'}://127.0.0.1:{port}/store",
         data=json.dumps(message).encode(),
         headers={"X-Memory-Auth": token, "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE, context=trust) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 
 
-async def refused_update_of_the_trail(engine: Machine, url: str) -> bool:
-    """Whether the login of bridges and handlers may write the audit trail and not change its stream."""
+def password_of(engine: Machine, user: str) -> str:
+    return (engine.folder / "secrets" / f"{user}-password").read_text().strip()
+
+
+STREAMS = tuple(
+    f"$JS.API.STREAM.{action}.{stream}"
+    for action in ("CREATE", "UPDATE", "DELETE", "RESTORE", "PURGE")
+    for stream in ("BC_AUDIT", "BC_EVENTS_main", "KV_BC_rights")
+)
+NOT_FOR = {
+    "bridge": (
+        *STREAMS,
+        "$JS.API.STREAM.PURGE.BC_COMMANDS",
+        "$JS.ACK.BC_COMMANDS.sidebar.1.1.1.1.1",
+        "$KV.BC_config.curator.ack_timeout",
+        "$KV.BC_rights.main.ada",
+        "$KV.BC_sidebars.main.x",
+        "bc.main.timer.order.claim.x.ada",
+        "bc.main.tool.harmless",
+        "bc.main.operator.deed",
+        "bc.main.svc.grant.redeem",
+        "native.to._INBOX.x",
+        "$SYS.REQ.SERVER.x.KICK",
+    ),
+    "handlers": (
+        *STREAMS,
+        "$KV.BC_config.curator.ack_timeout",
+        "$KV.BC_rights.main.ada",
+        "$KV.BC_seats.main.ada",
+        "$KV.BC_sessions.main.ada.primary",
+        "bc.main.bridge.alarm",
+    ),
+}
+NOT_HEARD_BY = {
+    "bridge": ("native.>", "$SYS.REQ.USER.AUTH", "bc.*.tool.*", "bc.>"),
+    "handlers": ("bc.*.tool.*",),
+}
+
+
+async def refused(engine: Machine, url: str, user: str) -> None:
+    """What a login may not do is refused by the server, each by name."""
     complaints: asyncio.Queue[str] = asyncio.Queue()
 
     async def complained(problem: Exception) -> None:
-        complaints.put_nowait(str(problem))
+        complaints.put_nowait(str(problem).lower())
 
-    password = (engine.folder / "secrets" / "platform-password").read_text().strip()
-    client = await nats.connect(url, user="platform", password=password, error_cb=complained)
+    client = await nats.connect(url, user=user, password=password_of(engine, user), error_cb=complained)
     try:
-        for action in ("UPDATE", "DELETE", "RESTORE"):
-            await client.publish(f"$JS.API.STREAM.{action}.BC_AUDIT", b"{}")
+        for subject in NOT_FOR[user]:
+            await client.publish(subject, b"{}")
             said = await asyncio.wait_for(complaints.get(), PATIENCE)
-            assert "permissions violation" in said.lower() and action.lower() in said.lower()
-        purged = await client.request("$JS.API.STREAM.PURGE.BC_AUDIT", b"", timeout=PATIENCE)
-        return "error" in json.loads(purged.data)
+            assert "permissions violation for publish" in said and subject.lower() in said
+        for subject in NOT_HEARD_BY[user]:
+            await client.subscribe(subject)
+            said = await asyncio.wait_for(complaints.get(), PATIENCE)
+            assert "permissions violation for subscription" in said and subject.lower() in said
     finally:
         await client.close()
 
 
-async def test_the_commands_of_the_compose_file_make_a_working_platform(tmp_path: Path) -> None:
-    nats, monitor, port = free_ports(3)
-    async with machine(SINGLE, tmp_path) as engine:
-        engine.here |= {"nats://nats:4222": f"nats://127.0.0.1:{nats}", "8002": str(port)}
-        await engine.start_nats("nats", nats, monitor, {})
-        await nats_healthy(engine, "nats", monitor)
-        await engine.run("topology")
-        await engine.start("bridge", environment_of="bridge", command=engine.command("bridge"))
-        await engine.start("handlers", environment_of="handlers", command=engine.command("handlers"))
-        await healthy(engine, port)
+async def native_store(url: str, token: str, trust: ssl.SSLContext | None = None) -> dict[str, Any]:
+    """One memory update by an agent that speaks NATS itself; what JetStream answers."""
+    message = {
+        "type": "memory_update",
+        "message_id": str(uuid.uuid4()),
+        "timestamp": datetime.now(UTC).isoformat(),
+        "context_id": "main",
+        "exchange": {"content": "natively"},
+        "priority": "normal",
+    }
+    headers = {"Nats-Msg-Id": f"ada:{message['message_id']}"}
+    secured: dict[str, Any] = {} if trust is None else {"tls": trust}
+    client = await nats.connect(url, user="ada", password=token, inbox_prefix="_INBOX_ada", **secured)
+    try:
+        subject, payload = "bc.main.cmd.normal.ada.memory_update", json.dumps(message).encode()
+        answer = await client.request(subject, payload, timeout=PATIENCE, headers=headers)
+        told: dict[str, Any] = json.loads(answer.data)
+        return told
+    finally:
+        await client.close()
 
+
+async def deploy(engine: Machine, ports: list[int]) -> None:
+    """Everything of the compose file, in its order."""
+    nats, monitor, port = ports
+    for scheme in ("nats", "tls"):
+        engine.here[f"{scheme}://nats:4222"] = f"{scheme}://127.0.0.1:{nats}"
+    engine.here["8002"] = str(port)
+    await engine.start_nats("nats", nats, monitor, {})
+    await nats_healthy(engine, "nats", monitor)
+    await engine.run("topology")
+    await engine.start("bridge", environment_of="bridge", command=engine.command("bridge"))
+    await engine.start("handlers", environment_of="handlers", command=engine.command("handlers"))
+    await healthy(engine, port)
+
+
+async def test_the_commands_of_the_compose_file_make_a_working_platform(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    url = f"nats://127.0.0.1:{ports[0]}"
+    async with machine(SINGLE, tmp_path) as engine:
+        await deploy(engine, ports)
         token = await engine.run("topology", BACKCHANNEL, "token", "create", "ada")
-        answer = await asyncio.to_thread(store, port, token, "the containers' commands work")
+        answer = await asyncio.to_thread(store, ports[2], token, "the containers' commands work")
         assert answer["status"] == "full"
-        assert await refused_update_of_the_trail(engine, f"nats://127.0.0.1:{nats}")
+        assert (await native_store(url, token))["stream"] == "BC_COMMANDS"
+        assert "Violation" not in engine.said("nats"), "a part of the platform may not do what it must"
+        for user in NOT_FOR:
+            await refused(engine, url, user)
         # Applying the topology again changes nothing and breaks nothing.
         await engine.run("topology")
+
+
+async def test_with_the_file_for_tls_both_doors_speak_it_and_nothing_else(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    shown, key = write_pair(tmp_path / "made", "platform.example")
+    async with machine(SINGLE, tmp_path, TLS) as engine:
+        shutil.copy(shown, tmp_path / "secrets" / "tls-cert.pem")
+        shutil.copy(key, tmp_path / "secrets" / "tls-key.pem")
+        await deploy(engine, ports)
+        token = await engine.run("topology", BACKCHANNEL, "token", "create", "ada")
+        trust = trusting(shown)
+        answer = await asyncio.to_thread(store, ports[2], token, "encrypted", trust)
+        assert answer["status"] == "full"
+        told = await native_store(f"tls://127.0.0.1:{ports[0]}", token, trust)
+        assert told["stream"] == "BC_COMMANDS"
+        with pytest.raises(OSError):
+            await asyncio.to_thread(store, ports[2], token, "in the clear")
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports[0])
+        async with asyncio.timeout(PATIENCE):
+            greeting = json.loads((await reader.readline()).removeprefix(b"INFO "))
+        writer.close()
+        assert greeting["tls_required"] is True
 
 
 async def test_a_cluster_of_three_loses_one_server_and_no_message(tmp_path: Path) -> None:
