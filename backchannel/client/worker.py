@@ -32,8 +32,8 @@ from backchannel.protocol.subject import service_subject, tool_subject
 AT_ONCE = 16
 """Calls under way in one worker; what comes beyond is left to others, or comes again."""
 
-LOGIN_SECONDS = 30 * 86_400
-"""How long a worker that signs its own token may run before it has to be started again."""
+LOGIN_SECONDS = 86_400
+"""How long a worker that signs its own tokens stays connected before it has to show a fresh one."""
 ASK_SECONDS = 5.0
 PAUSE = 0.5
 _log = logging.getLogger("backchannel.worker")
@@ -76,7 +76,7 @@ class Worker:
         name: the worker's name on the platform.
         address: of the NATS server, with the worker's login: its name, and a token of the type service
             whose claim ``offers`` names its tools.
-        key: with which such a token is signed when it runs; then the address needs no login.
+        key: with which such a token is signed for every connection; then the address needs no login.
     """
 
     name: str
@@ -141,10 +141,15 @@ class Worker:
     def _login(self) -> Address:
         if self.key is None:
             return self.address
+        return replace(self.address, user=self.name, password=self.token)
+
+    def token(self) -> str:
+        """A fresh one, good for one connection."""
+        assert self.key is not None
         fields = {"entity_type": "service", "collaboration_group": self.group, "offers": sorted(self._tools)}
+        once = {**fields, "nonce": secrets.token_urlsafe(16)}
         now, jti = int(time.time()), secrets.token_hex(16)
-        claims = draft(self.name, now=now, lifetime=LOGIN_SECONDS, jti=jti, fields=fields)
-        return replace(self.address, user=self.name, password=sign(claims, self.key))
+        return sign(draft(self.name, now=now, lifetime=LOGIN_SECONDS, jti=jti, fields=once), self.key)
 
     def _called(self, arrived: Arrived) -> None:
         """Take a call, unless it is under way already or enough is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _LOGIN = re.compile(r"//[^@/]*@")
@@ -12,12 +13,13 @@ _LOGIN = re.compile(r"//[^@/]*@")
 class Address:
     """A NATS URL such as ``nats://127.0.0.1:4222`` (several with commas), and a login if it wants one.
 
-    `certificate` is the file with the one certificate that the server must show, where that is known.
+    A password that is good for one connection is a function, which is called for each. `certificate` is the
+    file with the one certificate that the server must show, where that is known.
     """
 
     url: str = field(repr=False)
     user: str | None = None
-    password: str | None = field(repr=False, default=None)
+    password: str | Callable[[], str] | None = field(repr=False, default=None)
     certificate: str | None = None
 
     @property

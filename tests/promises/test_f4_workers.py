@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.service.keeping import grants_of
 from tests.eventually import eventually
 from tests.promises.native import Native
-from tests.promises.running import WAIT, Platform
+from tests.promises.running import WAIT, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -254,6 +255,47 @@ async def test_f4_a_worker_with_its_own_login_runs_its_tools(platform: Platform)
         sent = await ada.send("tool_request", tool="double", params={"n": 21})
         told = await ada.find(lambda f: f["type"] == "tool_result" and f["request_id"] == sent["message_id"])
     assert (told["success"], told["result"], told["reported_by"]) == (True, 42, "doubler")
+
+
+async def test_f4_workers_come_in_and_come_back_where_bearer_tokens_are_switched_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKCHANNEL_BEARER_TOKENS", "false")
+    strict = await Platform(tmp_path / "data").start()
+    logins, fresh = list[str](), Worker.token
+
+    def noted(worker: Worker) -> str:
+        logins.append(fresh(worker))
+        return logins[-1]
+
+    monkeypatch.setattr(Worker, "token", noted)
+    worker = Worker.on_this_machine("doubler", str(strict.data))
+
+    @worker.tool("double")
+    def double(call: Call) -> int:
+        return 2 * int(call.params["n"])
+
+    async def logged_in() -> int:
+        return len(logins)
+
+    async def doubled(ada: Raw) -> Any:
+        sent = await ada.send("tool_request", tool="double", params={"n": 21})
+        told = await ada.find(lambda f: f["type"] == "tool_result" and f["request_id"] == sent["message_id"])
+        return told["result"]
+
+    try:
+        claims = {"supervision_level": "low", "tools": {"allowed": ["double"]}, "nonce": "just-once"}
+        ada = await strict.enter(strict.signed("asks", **claims))
+        async with at_work(worker):
+            assert await doubled(ada) == 42
+            assert len(logins) == 1
+            assert strict.kill("nats-server") == 1
+            await eventually(logged_in, lambda count: count > 1)
+            assert await doubled(ada) == 42
+            assert len(set(logins)) == len(logins)
+    finally:
+        await strict.part()
+        await strict.stop()
 
 
 async def test_f4_an_attacker_in_a_workers_place_reaches_its_own_tools_and_nothing_else(
