@@ -13,6 +13,7 @@ from backchannel.client import Agent, compose
 from backchannel.errors import Forbidden, NotFound
 from backchannel.protocol.message import Message
 from backchannel.protocol.supervision import AllowanceRevoke, ApprovalResponse
+from cli.answering import answered
 from cli.command import command
 from cli.door import Where, door, read_token, where_options
 from cli.group import Group
@@ -165,11 +166,18 @@ def revoke(terminal: Terminal, where: Where, allowance_id: str, reason: str) -> 
 
 
 def _answer(terminal: Terminal, where: Where, request_id: str, **fields: Any) -> None:
-    told = asyncio.run(_given(where, ApprovalResponse, request_id=request_id, **fields))
+    told = asyncio.run(_answered(where, request_id, **fields))
     if terminal.json:
         terminal.put(told)
         return
     terminal.say(f"{request_id} is {told.get('decision')}.")
+
+
+async def _answered(where: Where, request_id: str, **fields: Any) -> dict[str, Any]:
+    """As whoever the token of --url is for; else as operator."""
+    if where.url:
+        return {"request_id": request_id, **await answered(where, request_id, **fields)}
+    return await command(where, ApprovalResponse, request_id=request_id, **fields)
 
 
 async def _given(where: Where, kind: type[Message], **fields: Any) -> dict[str, Any]:
@@ -181,8 +189,7 @@ async def _given(where: Where, kind: type[Message], **fields: Any) -> dict[str, 
         _bearer(token), url=ws_of(where.url), token=token, purpose="backup", timeout=where.timeout
     ) as me:
         result = await me.request(compose(kind, **fields))
-    known = {"request_id": fields["request_id"]} if "request_id" in fields else {}
-    return known | (result.model_extra or {})
+    return dict(result.model_extra or {})
 
 
 async def _listed(where: Where, wanted: dict[str, Any]) -> dict[str, Any]:

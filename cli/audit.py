@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -135,7 +135,15 @@ async def _show(where: Where, what: str) -> list[dict[str, Any]]:
             record = await read_one(connection, AUDIT, sequence) if link is not None else None
             return [_read(record)] if record is not None else []
         rows = [_read(record) async for record in _all(connection, _subject(where, None, None), None)]
-        return [row for row in rows if what in (row.get("id"), row.get("of"), row.get("hash"))]
+        return [row for row in rows if _is_about(row, what)]
+
+
+def _is_about(row: Mapping[str, Any], what: str) -> bool:
+    """A record by an id of its own, by what it belongs to, or by the request it was made for."""
+    facts = row["facts"]
+    request = facts.get("request_id") if isinstance(facts, dict) else None
+    named = (row.get("id"), row.get("of"), row.get("hash"), request)
+    return what in named or row.get("of") == f"request:{what}"
 
 
 async def _export(

@@ -85,8 +85,7 @@ def take(
         raise GrantUsed(f"The grant was used by {known.worker}; ask for the tool again.")
     end = now + timedelta(seconds=seconds)
     begun = _execution(grant, worker, redemption, "running", end.timestamp(), now)
-    facts: dict[str, Any] = {"grant_id": grant.grant_id, "tool": grant.tool, "worker": worker}
-    facts |= {"digest": grant.digest, "conditions": [dict(one) for one in grant.conditions]}
+    facts = _facts(grant) | {"worker": worker, "conditions": [dict(one) for one in grant.conditions]}
     return Decision(
         result={"until": begun.until},
         marks=(begun.mark(),),
@@ -146,8 +145,7 @@ def called_off(grant: Grant, why: str, message_id: UUID, now: datetime) -> Decis
     """What it rests on was taken from the agent before anybody began: nobody will, and the agent hears so."""
     told = f"Nothing was done: {why}. The grant is not good any more; ask for the tool again when you may."
     void = _execution(grant, PLATFORM, message_id, "void", 0.0, now)
-    facts: dict[str, Any] = {"grant_id": grant.grant_id, "tool": grant.tool, "digest": grant.digest}
-    facts |= {"outcome": "void", "success": False, "error": told}
+    facts = _facts(grant) | {"outcome": "void", "success": False, "error": told}
     event = _told(grant.agent, grant.request_id, {"success": False, "error": told}, None, message_id, now)
     return Decision(
         events=(event,),
@@ -161,10 +159,16 @@ def called_off(grant: Grant, why: str, message_id: UUID, now: datetime) -> Decis
 def nobody_came(grant: Grant, message_id: UUID, now: datetime) -> Decision:
     """The grant has lapsed and no worker has begun."""
     told = f"No worker for {grant.tool} took the call before the grant lapsed; nothing was done."
-    facts = {"grant_id": grant.grant_id, "tool": grant.tool, "digest": grant.digest, "outcome": "not taken"}
+    facts = _facts(grant) | {"outcome": "not taken"}
     event = _told(grant.agent, grant.request_id, {"success": False, "error": told}, None, message_id, now)
     deed = Deed.result(grant.group, "tool", grant.agent, "execute", facts, f"grant:{grant.grant_id}")
     return Decision(events=(event,), deeds=(deed,))
+
+
+def _facts(grant: Grant) -> dict[str, Any]:
+    """What the trail keeps of any grant."""
+    named = {"grant_id": grant.grant_id, "request_id": grant.request_id}
+    return named | {"tool": grant.tool, "digest": grant.digest}
 
 
 def _execution(
@@ -179,8 +183,8 @@ def _ended(
     known: Execution, state: State, outcome: Mapping[str, Any], message_id: UUID, now: datetime
 ) -> Decision:
     ended = replace(known, state=state, success=bool(outcome.get("success")) if state == "done" else None)
-    facts: dict[str, Any] = {"grant_id": known.grant_id, "tool": known.tool, "worker": known.worker}
-    facts["outcome"] = state
+    facts: dict[str, Any] = {"grant_id": known.grant_id, "request_id": known.request_id, "tool": known.tool}
+    facts |= {"worker": known.worker, "outcome": state}
     facts |= {
         "success": outcome.get("success"),
         "result": outcome.get("result"),

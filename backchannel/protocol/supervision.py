@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from backchannel.protocol.claims import SupervisionLevel
 from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.message import Message, ShortText, Text, Way
 
 Strict = Annotated[bool, Field(strict=True)]
+Reason = Annotated[ShortText, StringConstraints(pattern=r"\S")]
+"""Why a human decides so: a blank says nothing."""
 
 
 class ToolRequest(Message):
@@ -48,7 +50,7 @@ class ApprovalResponse(Message):
     type: Literal["approval_response"] = "approval_response"
     request_id: ShortText
     approved: Strict
-    reason: ShortText
+    reason: Reason
     alternatives: list[Any] = []
     conditions: list[Any] = []
     reschedule: Any = None
@@ -62,7 +64,7 @@ class AllowanceRevoke(Message):
     way: ClassVar[Way] = Way.STATEFUL
     type: Literal["allowance_revoke"] = "allowance_revoke"
     allowance_id: ShortText
-    reason: ShortText
+    reason: Reason
 
     example: ClassVar[dict[str, Any]] = {"allowance_id": "…", "reason": "The reports are done."}
 
@@ -75,7 +77,7 @@ class TrustUpdate(Message):
     agent_id: Identifier
     tool_class: Identifier
     level: SupervisionLevel
-    reason: ShortText
+    reason: Reason
 
     example: ClassVar[dict[str, Any]] = {
         "agent_id": "ada",

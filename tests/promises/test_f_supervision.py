@@ -404,6 +404,10 @@ async def test_f3_nobody_answers_then_the_next_one_is_asked_then_it_is_denied(tm
         told = await decision(ada, asked)
         assert told["decision"] == "denied" and "nobody decided in time" in told["reason"]
         assert told["decided_by"] is None
+        shown = await platform.json("audit", "show", asked)
+        [escalated] = [one["facts"] for one in shown if one["action"] == "escalated"]
+        assert escalated["to"] == "petra"
+        assert (shown[-1]["phase"], shown[-1]["facts"]["reason"]) == ("result", told["reason"])
     finally:
         await platform.part()
         await platform.stop()

@@ -161,7 +161,8 @@ def told_by_agent(
     }
     told = (request.grant_id, request.request_id, request.group, agent, request.tool)
     ended = ended_by_agent(*told, message.success)
-    facts = {"grant_id": request.grant_id, "tool": request.tool, "worker": agent, **outcome}
+    facts = {"grant_id": request.grant_id, "request_id": request.request_id, "tool": request.tool}
+    facts |= {"worker": agent, **outcome}
     of = f"grant:{request.grant_id}"
     return Decision(
         result={"request_id": request.request_id},
@@ -226,7 +227,7 @@ def _given_up(request: Request, message_id: UUID, now: datetime) -> Decision:
     reason = f"nobody decided in time; {whom} was asked"
     request = replace(request, state="denied", reason=reason, decided_at=rfc3339(now), until=None)
     told = [closed(request, name, message_id, now) for name in request.asked]
-    _, result = deeds_of(request, "denied")
+    _, result = deeds_of(request, "denied", reason=reason, asked=request.asked)
     return Decision(
         events=(decision(request, message_id, now), *told), marks=request.marks(), deeds=(result,)
     )
@@ -245,10 +246,11 @@ def _told(request: Request, answer: Answer, grant: str | None = None) -> tuple[O
 def _deeds(request: Request, answer: Answer, cause: str) -> tuple[Deed, ...]:
     facts = facts_of(request) | {"answer": str(answer.message.message_id), "as": answer.kind}
     of = f"answer:{cause}"
+    kept = {"state": request.state, "request_id": request.request_id}
     _, result = deeds_of(request, request.state)
     return (
         Deed.intent(request.group, "approval", answer.by, request.state, facts, of),
-        Deed.result(request.group, "approval", answer.by, request.state, {"state": request.state}, of),
+        Deed.result(request.group, "approval", answer.by, request.state, kept, of),
         *((result,) if request.state != "rescheduled" else ()),
     )
 

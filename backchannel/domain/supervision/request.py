@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from backchannel.domain.decision import Mark
+from backchannel.protocol.message import rfc3339
 
 State = Literal["pending", "rescheduled", "approved", "denied"]
 KEPT, KEPT_OPEN = 7 * 86_400, 400 * 86_400
@@ -79,7 +81,8 @@ class Request:
     def shown(self) -> dict[str, Any]:
         """As a list of approvals shows it."""
         hidden = {"ladder", "digest", "group", "run"}
-        return {name: value for name, value in asdict(self).items() if name not in hidden}
+        until = None if self.until is None else rfc3339(datetime.fromtimestamp(self.until, UTC))
+        return {name: value for name, value in asdict(self).items() if name not in hidden} | {"until": until}
 
 
 def place_of(request_id: str) -> str:
