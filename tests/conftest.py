@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.embedded import Server
+from tests.ports import free_port
 
 # How long an example takes only says how busy the machine is. The same examples come every time, so that
 # what fails with a change fails because of it; `--hypothesis-profile=explore` draws others.
@@ -33,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 async def nats_server(tmp_path: Path) -> AsyncIterator[Server]:
     """A running nats-server on a free port that no other test sees. `nats_server.address()` logs in."""
-    server = Server(tmp_path / "nats")
+    server = Server(tmp_path / "nats", port=free_port())
     await server.start()
     yield server
     server.kill()

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import sys
 import urllib.request
@@ -23,6 +22,7 @@ import nats
 import pytest
 
 from backchannel.tls import trusting
+from tests.ports import free_ports
 from tests.promises.certificate import write_pair
 from tests.promises.running import BACKCHANNEL
 from tests.test_compose import FILES, TLS, together
@@ -37,14 +37,6 @@ SINGLE, CLUSTER = FILES
 PATIENCE = 60.0
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from tests.ports import free_port
 
 PROGRAM = str(Path(sys.executable).with_name("backchannel"))
 WAIT = 60.0
@@ -59,7 +62,7 @@ class Up:
 
     def __init__(self, data: Path, *words: str, env: Mapping[str, str] | None = None) -> None:
         self.data = data
-        self.words = ("up", "--data", str(data), "--port", "0", "--nats-port", "0", *words)
+        self.words = ("up", "--data", str(data), "--port", "0", "--nats-port", str(free_port()), *words)
         self.out: list[str] = []
         self.err: list[str] = []
         self._changed = threading.Condition()
@@ -129,8 +132,10 @@ class Up:
         found = {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdecimal() and _parent(folder) == self.pid:
-                line = (folder / "cmdline").read_bytes().decode().split("\0")
-                found[line[line.index("-m") + 1] if "-m" in line else Path(line[0]).name] = int(folder.name)
+                with contextlib.suppress(OSError):  # it has ended just now
+                    line = (folder / "cmdline").read_bytes().decode().split("\0")
+                    name = line[line.index("-m") + 1] if "-m" in line else Path(line[0]).name
+                    found[name] = int(folder.name)
         return found
 
     @property

@@ -17,6 +17,7 @@ from backchannel.jetstream.address import Address
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from tests.cli.console import Answer, Up
+from tests.ports import free_port
 
 Start = Callable[..., Up]
 Inside = Callable[..., Answer]
@@ -143,8 +144,7 @@ def test_healthcheck_says_nothing_and_means_it(platform: Up) -> None:
 
 
 def test_healthcheck_of_nothing_fails_in_silence(inside: Inside, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     assert inside("healthcheck", "--data", tmp_path) == Answer(5, "", "")
     answer = inside("healthcheck", "--data", tmp_path, "--url", f"http://127.0.0.1:{port}")
     assert answer == Answer(5, "", "")

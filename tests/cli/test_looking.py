@@ -15,6 +15,7 @@ import pytest
 
 from backchannel.client import Agent
 from tests.cli.console import PROGRAM, Answer, Up, environment
+from tests.cli.test_up import eventually
 
 Look = Callable[..., Answer]
 NASTY = "colour \x1b[31mred\x1b[0m,\na new line, a bell \x07 and 漢字"
@@ -108,7 +109,7 @@ def test_agents_are_listed(look: Look) -> None:
     told = {agent["agent_id"]: agent for agent in look("agents", "ls", "--json").json}
     assert {"ada", "bob"} <= set(told)
     assert told["ada"]["entity_type"] == "agent"
-    assert look("agents", "ls", "--online", "--json").json == []
+    eventually(lambda: look("agents", "ls", "--online", "--json").json == [])
 
 
 def test_sidebars_are_listed_shown_and_filtered(look: Look) -> None:
@@ -190,7 +191,9 @@ def test_a_name_that_no_stream_can_have_is_wrong_usage(look: Look, name: str) ->
 
 def test_a_stream_is_viewed_from_its_end_from_a_position_from_a_time_and_by_subject(look: Look) -> None:
     def view(*words: str) -> list[int]:
-        rows = look("streams", "view", "BC_EVENTS_main", *words, "--json").json
+        """Of what was said: timers and news of who has gone come in their own time."""
+        which = words if "--subject" in words else ("--subject", "bc.main.evt.ctx.>", *words)
+        rows = look("streams", "view", "BC_EVENTS_main", *which, "--json").json
         return [row["sequence"] for row in rows]
 
     everything = view("--limit", "1000")

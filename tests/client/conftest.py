@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests import ports
 from tests.client.scripted import ScriptedBridge, scripted
 
 
@@ -17,6 +17,4 @@ async def bridge() -> AsyncIterator[ScriptedBridge]:
 @pytest.fixture
 def free_port() -> int:
     """A port at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return ports.free_port()

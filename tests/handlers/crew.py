@@ -29,6 +29,7 @@ from backchannel.protocol.catalog import AnyMessage, write
 from backchannel.protocol.subject import COMMANDS, command_subject, events_stream
 from backchannel.service.running import serve
 from tests.handlers.witness import services
+from tests.ports import free_port
 
 GROUP = "main"
 WAIT = 60.0
@@ -160,7 +161,7 @@ class Crew:
     @classmethod
     async def assemble(cls, folder: Path, agents: Iterable[str]) -> Crew:
         """A server with these agents in its directory; handlers are for the caller to add and start."""
-        server = Server(folder / "nats")
+        server = Server(folder / "nats", port=free_port())
         await server.start()
         connection = await Connection.open(server.address(), name="crew")
         await provision(connection, [GROUP])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from backchannel.jetstream.read import Record, describe
 from backchannel.jetstream.tail import Tail
 from backchannel.jetstream.topology import provision
 from tests.jetstream.faults import STREAM, eventually, lived, said
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(300)]
 
@@ -74,14 +74,6 @@ class Cluster:
         ended = self.running.pop(name)
         ended.send_signal(how)
         await asyncio.to_thread(ended.wait)
-
-
-def free_ports(count: int) -> list[int]:
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in taken]
-    for server in taken:
-        server.close()
-    return ports
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import signal
+import socket as sockets
 import sys
 import time
 from collections.abc import Callable
@@ -22,10 +23,13 @@ from backchannel.home import Home
 from backchannel.jetstream.leash import leashed
 from tests.build import content
 from tests.eventually import eventually
+from tests.ports import free_port
 
 WAIT = 60.0
 BACKCHANNEL = str(Path(sys.executable).with_name("backchannel"))
 Frame = dict[str, Any]
+TAKEN = 128 << 10
+"""What the kernel takes for a reader that has stopped: the same on every machine."""
 
 
 class Platform:
@@ -38,8 +42,9 @@ class Platform:
         self._up: asyncio.subprocess.Process | None = None
 
     async def start(self, *more: str) -> Self:
+        nats_port = ("--nats-port", str(free_port()))
         self._up = await asyncio.create_subprocess_exec(
-            *leashed([BACKCHANNEL, "up", "--data", str(self.data), "--port", "0", "--nats-port", "0", *more]),
+            *leashed([BACKCHANNEL, "up", "--data", str(self.data), "--port", "0", *nats_port, *more]),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -83,23 +88,17 @@ class Platform:
 
     def kill(self, name: str) -> int:
         """kill -9; how many that were."""
-        pids = self.children(name)
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        return len(pids)
+        return sum(slain(pid) for pid in self.children(name))
 
     def kill_one(self, name: str) -> None:
         """kill -9 of the first of them."""
-        os.kill(self.children(name)[0], signal.SIGKILL)
+        assert slain(self.children(name)[0])
 
     async def kill_everything(self) -> None:
         """kill -9 of every process of the platform at once."""
         assert self._up is not None
         for pid in [*descendants(self.pid), self.pid]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            slain(pid)
         async with asyncio.timeout(WAIT):
             await self._up.wait()
 
@@ -176,6 +175,20 @@ def place(frame: Frame) -> str:
     return ".".join(frame["cursor"].split(".")[:2])
 
 
+def position(frame: Frame) -> int:
+    """The same as a number."""
+    return int(frame["cursor"].split(".")[1])
+
+
+def slain(pid: int) -> bool:
+    """kill -9; False where there is no such process any more."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def descendants(pid: int) -> list[int]:
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -185,8 +198,15 @@ def descendants(pid: int) -> list[int]:
     return [below for child in found for below in (child, *descendants(child))]
 
 
+def bounded(socket: ClientConnection) -> ClientConnection:
+    """Have the kernel take no more than TAKEN while nobody reads."""
+    beneath = socket.transport.get_extra_info("socket")
+    beneath.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, TAKEN)
+    return socket
+
+
 class Raw:
-    """A client that sends frames and keeps what comes, in order."""
+    """A client that sends frames and keeps what comes, in order. It reads on whether anybody asks or not."""
 
     def __init__(self, socket: ClientConnection, token: str) -> None:
         self.socket = socket
@@ -203,12 +223,20 @@ class Raw:
             url,
             additional_headers={"X-Memory-Auth": token, **headers},
             max_size=None,
+            max_queue=None,
             compression=None,
             ping_interval=None,
             open_timeout=WAIT,
             close_timeout=1,
         )
-        return cls(socket, token)
+        return cls(bounded(socket), token)
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the kernel, nor answer pings."""
+        self.socket.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's transports can
+
+    def read_on(self) -> None:
+        self.socket.transport.resume_reading()  # type: ignore[attr-defined]
 
     async def hello(self, **fields: Any) -> Frame:
         await self.send_raw({"type": "hello", **fields})
