@@ -13,6 +13,7 @@ from nats.js.client import JetStreamContext
 from tests.build import content
 
 Frame = dict[str, Any]
+WAIT = 60
 
 
 def _let_go(client: Client) -> None:
@@ -45,7 +46,7 @@ class Native:
         async def complained(problem: Exception) -> None:
             complaints.put_nowait(str(problem))
 
-        wanted = {"allow_reconnect": False, "inbox_prefix": f"_INBOX_{name}", "connect_timeout": 10, **more}
+        wanted = {"allow_reconnect": False, "inbox_prefix": f"_INBOX_{name}", "connect_timeout": WAIT, **more}
         holder: list[Native] = []
 
         async def closed() -> None:
@@ -72,14 +73,14 @@ class Native:
         message = content(kind, **fields)
         headers = {"Nats-Msg-Id": f"{self.name}:{message['message_id']}"}
         ack = await self.client.jetstream().publish(
-            self.subject(kind, lane), json.dumps(message).encode(), timeout=10, headers=headers
+            self.subject(kind, lane), json.dumps(message).encode(), timeout=WAIT, headers=headers
         )
         return {**message, "ack": ack}
 
     async def offer(self, subject: str, payload: Any, headers: dict[str, str] | None = None) -> Frame:
         """Publish and wait for the answer, whatever it is."""
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        answer = await self.client.request(subject, raw, timeout=10, headers=headers)
+        answer = await self.client.request(subject, raw, timeout=WAIT, headers=headers)
         found: Frame = json.loads(answer.data)
         return found
 
@@ -97,13 +98,13 @@ class Native:
         except TimeoutError:  # the library raises its own, which is one of these, or the plain one
             return []
         for message in found:
-            await message.ack_sync()
+            await message.ack_sync(WAIT)
             self.frames.append({**json.loads(message.data), "subject": message.subject})
         return found
 
     async def hears(self, message_id: str) -> Frame:
         """Pull until a message has come."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT):
             while True:
                 for frame in self.frames:
                     if frame.get("message_id") == message_id:
@@ -111,7 +112,7 @@ class Native:
                 await self.pull(1)
 
     async def result_of(self, message_id: str) -> Frame:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT):
             while True:
                 for frame in self.frames:
                     if frame["type"] == "result" and frame.get("in_reply_to") == message_id:

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.eventually import eventually
 from tests.promises.running import BACKCHANNEL, Platform
+from tests.promises.test_f5_audit import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -134,8 +135,7 @@ async def test_a8_what_an_agent_says_of_itself_is_shown_with_its_rights_and_is_o
     assert {name: shown[name] for name in intake} == intake
     assert quality.items() <= shown["quality"].items() and shown["online"] and shown["rights"] is None
     assert (await platform.run("agents", "show", "a8-nobody"))[0] == 3
-    records = await platform.json("audit", "tail", "--entity", "a8-ada")
-    (introduced,) = [record for record in records if record["action"] == "introduced"]
+    introduced = await until(platform, "introduced", entity="a8-ada")
     assert introduced["facts"]["specialties"] == ["debugging"]
     assert quality.items() <= introduced["facts"]["quality"].items()
 

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 
 from backchannel.protocol.presence import AgentPresence
 from tests.build import content
-from tests.promises.native import Native
+from tests.promises.native import WAIT, Native
 from tests.promises.running import Platform
 
 pytestmark = [
@@ -102,7 +102,7 @@ async def test_b3_the_same_state_said_again_over_nats_reaches_nobody(
         await ada.say("agent_presence", lane=PRESENCE, status=status)
     said = await ada.say("memory_update", lane="normal", context_id="main", exchange={"content": "after"})
     await ben.find(lambda frame: frame.get("message_id") == said["message_id"])
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT):
         while len(heard := [one for one in ben.events("agent_presence") if one["agent_id"] == "n-same"]) < 3:
             await ben.frame()
     assert [one["status"] for one in heard] == ["working", "idle", "working"]
@@ -170,19 +170,19 @@ async def test_c15_unacknowledged_messages_survive_a_turn_over_foreign_history(
     for number in range(3):
         await host.ask("sidebar_message", sidebar_id=sidebar, content=f"before {number}")
     pulls = await ada.client.jetstream().pull_subscribe_bind("agent-n-slow", "BC_EVENTS_main")
-    (first,) = await pulls.fetch(1, timeout=10)
+    (first,) = await pulls.fetch(1, timeout=WAIT)
     while json.loads(first.data).get("message_id") != kept["message_id"]:
-        await first.ack_sync()
-        (first,) = await pulls.fetch(1, timeout=10)
+        await first.ack_sync(WAIT)
+        (first,) = await pulls.fetch(1, timeout=WAIT)
     await host.result("sidebar_invite", sidebar_id=sidebar, agents=["n-slow"])
     await host.ask("sidebar_message", sidebar_id=sidebar, content="within")
     end = await host.send("memory_update", context_id="main", exchange={"content": "end"})
     await ada.hears(end["message_id"])
     assert ada.contents() == ["within", "end"]
     await first.nak()
-    (again,) = await pulls.fetch(1, timeout=10)
+    (again,) = await pulls.fetch(1, timeout=WAIT)
     assert json.loads(again.data)["message_id"] == kept["message_id"]
-    await again.ack_sync()
+    await again.ack_sync(WAIT)
 
 
 async def test_a7_what_is_admitted_nowhere_else_is_not_admitted_here(
@@ -208,7 +208,7 @@ async def test_a7_an_emergency_needs_the_claim_and_its_own_lane(
     calm = await enter(platform, natives, "n-calm")
     subject = calm.subject("security_emergency", "security_emergency")
     await calm.client.publish(subject, json.dumps(content("security_emergency")).encode())
-    assert "permissions violation for publish" in await asyncio.wait_for(calm.complaints.get(), 10)
+    assert "permissions violation for publish" in await asyncio.wait_for(calm.complaints.get(), WAIT)
     alarmed = await enter(platform, natives, "n-alarmed", lanes=["security_emergency"])
     said = await alarmed.say("security_emergency", "security_emergency", threat_type="a break-in")
     heard = await calm.hears(said["message_id"])
@@ -260,8 +260,8 @@ async def test_a3_where_bearer_tokens_are_switched_off_neither_door_takes_one(
 
 
 async def test_a7_a_connection_ends_when_its_token_expires(platform: Platform, natives: list[Native]) -> None:
-    ada = await enter(platform, natives, "n-brief", exp=int(time.time()) + 3)
-    await asyncio.wait_for(ada.closed.wait(), 30)
+    ada = await enter(platform, natives, "n-brief", exp=int(time.time()) + 5)
+    await asyncio.wait_for(ada.closed.wait(), WAIT)
 
 
 async def test_a10_revoked_tokens_end_native_connections_and_open_no_new_ones(
@@ -270,6 +270,6 @@ async def test_a10_revoked_tokens_end_native_connections_and_open_no_new_ones(
     ada = await enter(platform, natives, "n-revoked", iat=int(time.time()) - 5)
     code, _, err = await platform.run("token", "revoke", "n-revoked")
     assert code == 0, err
-    await asyncio.wait_for(ada.closed.wait(), 30)
+    await asyncio.wait_for(ada.closed.wait(), WAIT)
     with pytest.raises((nats.errors.Error, OSError)):
         await enter(platform, natives, "n-revoked", iat=int(time.time()) - 5)

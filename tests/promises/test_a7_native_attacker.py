@@ -375,15 +375,15 @@ async def test_a7_next_said_as_an_acknowledgement_brings_nothing(scene: Scene) -
     await scene.wendy.ask("memory_update", context_id="main", exchange={"content": "one"})
     await scene.wendy.ask("memory_update", context_id="main", exchange={"content": "two"})
     pulls = await client.jetstream().pull_subscribe_bind(MINE, LOG)
-    (first,) = await pulls.fetch(1, timeout=10)
+    (first,) = await pulls.fetch(1, timeout=WAIT)
     with pytest.raises((NothingCame, NoRespondersError)):
         await client.request(first.reply, b"+NXT", timeout=1)
-    await first.ack_sync()
+    await first.ack_sync(WAIT)
 
 
 async def test_a7_who_sends_too_much_is_slowed_down_and_the_others_are_not(scene: Scene) -> None:
     subject = scene.mallory.subject("agent_presence")
-    asked = [scene.mallory.client.request(subject, b"{", timeout=60) for _ in range(3_000)]
+    asked = [scene.mallory.client.request(subject, b"{", timeout=WAIT) for _ in range(3_000)]
     answers = [json.loads(answer.data)["error"] for answer in await asyncio.gather(*asked)]
     assert {answer["code"] for answer in answers} == {400, 429}
     said = await scene.bob.say("memory_update", context_id="main", exchange={"content": "still here"})

@@ -108,7 +108,7 @@ async def test_a_client_with_the_certificate_and_nothing_else_comes_in(
 
 async def test_who_does_not_know_the_certificate_does_not_trust_it(platform: Platform) -> None:
     with pytest.raises(Unavailable, match="certificate"):
-        await Agent.connect("ada", url=platform.ws, token=platform.signed("ada"), patience=1.0)
+        await Agent.connect("ada", url=platform.ws, token=platform.signed("ada"), patience=3.0)
 
 
 async def test_another_certificate_is_not_believed(platform: Platform, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ async def test_another_certificate_is_not_believed(platform: Platform, tmp_path:
     other, _ = write_pair(tmp_path, NAME)
     user, password = Home(platform.data).nats_login("operator")
     with pytest.raises(Unavailable, match=r"(?i)certificate"):
-        await Connection.open(Address(platform.nats, user, password, str(other)), name="test", wait=1.0)
+        await Connection.open(Address(platform.nats, user, password, str(other)), name="test", wait=3.0)
 
 
 async def test_whoever_speaks_without_tls_is_hung_up_on(platform: Platform) -> None:

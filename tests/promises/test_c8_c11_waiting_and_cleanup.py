@@ -167,9 +167,9 @@ async def test_c8_an_estimate_that_passes_is_a_notice_once(platform: Platform) -
     ada, bob = await platform.agent("c8-eva"), await platform.agent("c8-fay")
     mine, other = await opened(ada, "c8-fay"), await opened(ada)
     human = {"waiting_for": "human_input", "description": "may we?"}
-    await waits(ada, other, **human, estimated_wait_time=0.5)
+    await waits(ada, other, **human, estimated_wait_time=3)
     await ada.result("sidebar_resume", sidebar_id=other, reason="we may")
-    result = await waits(ada, mine, **human, estimated_wait_time=1)
+    result = await waits(ada, mine, **human, estimated_wait_time=3)
     assert result["until"]
     for agent in (ada, bob):
         late = await agent.find(lambda frame: frame.get("overdue") is True)

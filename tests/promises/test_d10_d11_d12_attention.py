@@ -15,7 +15,7 @@ from backchannel.home import Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
-from tests.promises.running import WAIT, Frame, Platform, Raw
+from tests.promises.running import WAIT, Frame, Platform, Raw, place, position
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,10 +38,6 @@ async def post(agent: Raw, topic: str | None, *texts: str) -> None:
 def texts(agent: Raw, sender: str) -> list[str]:
     found = [one for one in agent.events("memory_update") if one["sender_agent_id"] == sender]
     return [one["exchange"]["content"] for one in found]
-
-
-def place(frame: Frame) -> int:
-    return int(frame["cursor"].split(".")[1])
 
 
 # ---- D10
@@ -129,8 +125,8 @@ async def test_d11_a_burst_to_one_topic_becomes_few_frames_with_all_of_it(platfo
     assert all(frame["count"] == len(frame["updates"]) > 1 for frame in bob.coalesced)
     single = len(said) - sum(frame["count"] for frame in bob.coalesced)
     assert len(bob.coalesced) + single < len(said) / 2
-    cursors = [place(one) for one in bob.events("memory_update")]
-    assert cursors == sorted(set(cursors))
+    positions = [position(one) for one in bob.events("memory_update")]
+    assert positions == sorted(set(positions))
 
 
 async def test_d11_what_is_critical_or_has_no_topic_comes_by_itself_and_nothing_after_it_before(
@@ -282,8 +278,8 @@ async def test_a9_a_newcomer_hears_presence_first_then_updates_then_what_was_bef
     await bob.find(lambda frame: frame.get("exchange", {}).get("content") == "update")
     assert not bob.events("sidebar_message")
     assert (await bob.until("sidebar_message"))["content"] == "before"
-    position = place(await note(ada, None, "now"))
-    assert place(await bob.find(lambda frame: frame.get("exchange", {}).get("content") == "now")) == position
+    now = place(await note(ada, None, "now"))
+    assert place(await bob.find(lambda frame: frame.get("exchange", {}).get("content") == "now")) == now
 
 
 async def test_a9_warming_up_is_for_newcomers_and_for_those_who_ask(platform: Platform) -> None:

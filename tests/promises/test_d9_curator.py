@@ -39,6 +39,14 @@ async def impatient(hasty: Platform) -> AsyncIterator[Platform]:
     await hasty.part()
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def patient(impatient: Platform) -> AsyncIterator[Platform]:
+    """One that leaves time for an answer, of which a bridge tells about once a second."""
+    await setting(impatient, "curator.ack_timeout", b"5")
+    yield impatient
+    await setting(impatient, "curator.ack_timeout", b"2")
+
+
 async def urgent(sender: Raw, *names: str, **fields: str) -> str:
     sent = await sender.send(
         "mention_route", target_agents=list(names), message="now", priority="urgent", **fields
@@ -74,22 +82,22 @@ async def test_unacknowledged_critical_updates_are_asked_for_once_and_together(i
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_an_acknowledgement_in_time_cancels_the_question(impatient: Platform) -> None:
-    ada, cleo, dan = [await impatient.agent(name) for name in ("ada", "cleo", "dan")]
+async def test_an_acknowledgement_in_time_cancels_the_question(patient: Platform) -> None:
+    ada, cleo, dan = [await patient.agent(name) for name in ("ada", "cleo", "dan")]
     by_cursor, by_name = await urgent(ada, "cleo"), await urgent(ada, "dan")
     got = await cleo.find(lambda frame: frame.get("message_id") == by_cursor)
     await cleo.send_raw({"type": "ack", "cursor": got["cursor"]})
     await dan.find(lambda frame: frame.get("message_id") == by_name)
     await dan.send_raw({"type": "ack", "message_ids": [by_name]})
-    eve = await impatient.agent("eve")
+    eve = await patient.agent("eve")
     late = await urgent(ada, "eve")
     assert names(await eve.until("curator_checkin")) == [late]  # whose time ended after theirs
     assert await checkins(cleo) == [] and await checkins(dan) == []
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_deferred_update_is_not_asked_for(impatient: Platform) -> None:
-    ada, fay, gus = [await impatient.agent(name) for name in ("ada", "fay", "gus")]
+async def test_a_deferred_update_is_not_asked_for(patient: Platform) -> None:
+    ada, fay, gus = [await patient.agent(name) for name in ("ada", "fay", "gus")]
     sent = await urgent(ada, "fay")
     await fay.find(lambda frame: frame.get("message_id") == sent)
     assert (await fay.result("handled", handles=sent, status="deferred"))["status"] == "success"

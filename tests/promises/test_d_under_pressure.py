@@ -13,7 +13,7 @@ from backchannel.jetstream.address import Address
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from tests.eventually import eventually
-from tests.promises.running import Frame, Platform, Raw, place
+from tests.promises.running import Frame, Platform, Raw, place, position
 from tests.promises.test_d_continuity import LARGE, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,7 +51,9 @@ async def test_d2_d6_an_emergency_overtakes_a_long_catch_up(platform: Platform) 
     late = await missed_much(platform, "d6-late", 120)
     await late.until("welcome")
     await late.find(lambda frame: frame["type"] == "memory_update")
+    late.stop_reading()
     sent = await guard.ask("security_emergency", threat_type="fire")
+    late.read_on()
     told = await late.find(lambda frame: "threat_type" in frame)
     assert told["cursor"].startswith(sent["cursor"] + "."), "the cursor must say what it overtook"
     await late.until("live")
@@ -67,29 +69,30 @@ async def test_d4_readers_that_stop_cost_the_others_nothing_and_get_all_of_it_la
     ada, reader = await platform.agent("d4-ada"), await platform.agent("d4-reader")
     stopped = [await platform.agent(f"d4-stopped-{number}") for number in range(5)]
     for agent in stopped:
-        agent.socket.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's transports can
+        agent.stop_reading()
     sent: list[Frame] = []
     for number in range(60):
         sent += await say(ada, f"{number} {LARGE}")
         told = await reader.find(lambda frame, text=f"{number} ": is_said(frame, text))  # type: ignore[misc]
-        assert told["cursor"] == sent[-1]["cursor"]
+        assert place(told) == place(sent[-1])
     for agent in stopped:
         back = await platform.enter(
             agent.token, resume={"session": agent.welcome["session"], "cursor": agent.welcome["cursor"]}
         )
         assert back.welcome["outcome"] == "resumed"
-        came = [frame["cursor"] for frame in back.events("memory_update")]
-        assert came[-60:] == [frame["cursor"] for frame in sent]
+        came = [place(frame) for frame in back.events("memory_update")]
+        assert came[-60:] == [place(frame) for frame in sent]
 
 
 async def test_d4_who_stops_for_good_is_closed_and_resumes(platform: Platform) -> None:
     ada, agent = await platform.agent("d4-writer"), await platform.agent("d4-deaf")
-    agent.socket.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's transports can
+    agent.stop_reading()
     sent: list[Frame] = []
     for number in range(80):  # critical ones are never left out: there is no end but the connection's
         sent += await say(ada, f"{number} {LARGE * 10}", priority="critical")
-    agent.socket.transport.resume_reading()  # type: ignore[attr-defined]
-    assert await agent.closed() in (4008, 1006)  # by force when the goodbye does not get through
+    agent.read_on()
+    # By force when the goodbye does not get through; on a slow machine its heartbeat is missed before.
+    assert await agent.closed() in (4008, 4408, 1006)
     back = await platform.enter(agent.token, resume={"cursor": agent.welcome["cursor"]})
     wanted = [frame["cursor"] for frame in sent]
     came = [place(frame) for frame in back.events("memory_update")]
@@ -105,6 +108,7 @@ async def test_d5_a_crowd_that_is_cut_off_at_once_comes_back_whole(platform: Pla
     async def go_on() -> None:
         while not over.is_set():
             sent.extend(await say(writer, str(len(sent))))
+            await asyncio.sleep(0.01)  # nobody may say more than 200 a second
 
     writing = asyncio.create_task(go_on())
     cursors = [agent.welcome["cursor"] for agent in crowd]
@@ -133,8 +137,7 @@ async def test_d15_a_cursor_before_the_beginning_of_a_shortened_log_is_a_gap(pla
     await ada.close()
     user, password = Home(platform.data).nats_login("operator")
     async with await Connection.open(Address(platform.nats, user, password), name="operator") as connection:
-        keep_from = int(sent[5]["cursor"].partition(".")[2])
-        await api(connection, "STREAM.PURGE.BC_EVENTS_main", {"seq": keep_from})
+        await api(connection, "STREAM.PURGE.BC_EVENTS_main", {"seq": position(sent[5])})
 
     async def returned() -> Raw:
         await platform.part()

@@ -20,6 +20,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.service.rights import Rights
 from tests.promises.native import Native
 from tests.promises.running import WAIT, Frame, Platform, Raw
+from tests.promises.test_f5_audit import trail, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -115,8 +116,8 @@ async def test_f4_who_loses_a_grant_meanwhile_hears_it_at_once_and_only_once(
     assert (await redeem(connection, granted["grant"]))["code"] == "forbidden", "what is void stays so"
     await ada.settled()
     assert len(ada.events("tool_result")) == 1
-    shown = await platform.json("audit", "tail", "--entity", name, "--category", "tool")
-    [result] = [one for one in shown if one["action"] == "execute"]
+    await until(platform, "execute", entity=name, category="tool")
+    [result] = [one for one in await trail(platform, entity=name) if one["action"] == "execute"]
     assert (result["phase"], result["facts"]["outcome"]) == ("result", "void")
 
 

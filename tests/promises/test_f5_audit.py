@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.page import page
 from backchannel.jetstream.read import describe
 from backchannel.service.audit.segment import files_of
+from tests.eventually import eventually
 from tests.promises.http import fetch
 from tests.promises.running import Platform, Raw
 
@@ -40,12 +40,11 @@ async def trail(platform: Platform, *, category: str = "*", entity: str = "*") -
 
 async def until(platform: Platform, action: str, **which: str) -> dict[str, Any]:
     """The newest record of an action; it may take a moment to be there."""
-    async with asyncio.timeout(60):
-        while True:
-            found = [record for record in await trail(platform, **which) if record["action"] == action]
-            if found:
-                return found[-1]
-            await asyncio.sleep(0.1)
+
+    async def look() -> list[dict[str, Any]]:
+        return [record for record in await trail(platform, **which) if record["action"] == action]
+
+    return (await eventually(look))[-1]
 
 
 async def verified(platform: Platform, *words: str, code: int = 0) -> dict[str, Any]:
@@ -208,8 +207,12 @@ async def test_two_kept_copies_are_shown_by_doctor_and_health(platform: Platform
 
 async def test_the_flood_is_told_of_with_its_number(platform: Platform) -> None:
     """After the first test of this module, once its window is over."""
-    await until(platform, "turned_away_again", category="security")
-    found = await trail(platform, category="security")
-    bad = [record["facts"] for record in found if record["facts"].get("reason") == "bad_token"]
-    assert sum(facts.get("count", 1) for facts in bad) == 60
+
+    def counted(found: list[dict[str, Any]]) -> int:
+        bad = [record["facts"] for record in found if record["facts"].get("reason") == "bad_token"]
+        return sum(facts.get("count", 1) for facts in bad)
+
+    found = await eventually(lambda: trail(platform, category="security"), lambda found: counted(found) >= 60)
+    assert counted(found) == 60
+    assert "turned_away_again" in [record["action"] for record in found]
     assert "no token at all" not in json.dumps(found)

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def serving(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("BACKCHANNEL_HEARTBEAT_SECONDS", "0.3")
+        patched.setenv("BACKCHANNEL_HEARTBEAT_SECONDS", "0.5")
+        patched.setenv("BACKCHANNEL_HEARTBEAT_STRIKES", "4")
         patched.setenv("BACKCHANNEL_LEASE_SECONDS", "3")
         running = await Platform(tmp_path_factory.mktemp("platform")).start()
     yield running
@@ -31,14 +32,16 @@ def row(answer: Frame, name: str) -> Frame:
     return found
 
 
+def well(links: list[Frame]) -> bool:
+    """Both were measured, and answer at once by now; on a busy machine that may take a few heartbeats."""
+    return [link["round_trip"] is not None and link["health"] == 100 for link in links] == [True] * 2
+
+
 async def test_g1_every_connection_has_a_score_a_round_trip_and_a_readiness(platform: Platform) -> None:
     ada = await platform.agent("g1-ada")
     await platform.enter(ada.token, permission="observer", purpose="observer")
     await ada.until("position")
-    answer = await ada.query(
-        "agents",
-        lambda answer: [link["round_trip"] is None for link in row(answer, "g1-ada")["links"]] == [False] * 2,
-    )
+    answer = await ada.query("agents", lambda answer: well(row(answer, "g1-ada")["links"]))
     found = row(answer, "g1-ada")
     links = {link["purpose"]: link for link in found["links"]}
     assert (found["health"], found["condition"], found["readiness"]) == (100, "healthy", "ready")
@@ -52,7 +55,7 @@ async def test_g1_every_connection_has_a_score_a_round_trip_and_a_readiness(plat
 async def test_g1_who_answers_no_ping_is_removed_and_is_offline(platform: Platform) -> None:
     ada = await platform.agent("g1-bob")
     deaf = await platform.agent("g1-cid")
-    deaf.socket.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's transports can
+    deaf.stop_reading()
     found = row(await ada.query("agents", lambda answer: not row(answer, "g1-cid")["online"]), "g1-cid")
     assert (found["condition"], found["readiness"], found["links"]) == ("offline", "unavailable", [])
 
@@ -61,7 +64,7 @@ async def test_d7_three_failures_in_a_row_open_the_breaker_and_it_closes_again(p
     token = platform.signed("g1-eve")
     for _ in range(3):
         failing = await platform.enter(token)
-        failing.socket.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's transports can
+        failing.stop_reading()
         await eventually(
             lambda: fetch(f"{platform.http}/health"), lambda answer: not answer.json()["connections"]
         )

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from tests.build import content
-from tests.promises.running import Frame, Platform, Raw
+from tests.promises.running import Frame, Platform, Raw, position
 
 
 async def stored(agent: Raw, count: int) -> list[str]:
@@ -128,7 +128,7 @@ async def test_d5_a_resume_during_full_speed_writing_has_no_gap_and_no_duplicate
     heard += [told for told in reader.events("memory_update") if told["sender_agent_id"] != "reader"]
     assert len(heard) == len({told["message_id"] for told in heard})
     assert {told["message_id"] for told in heard} == {frame["message_id"] for frame in written}
-    positions = [int(told["cursor"].split(".")[1]) for told in heard]
+    positions = [position(told) for told in heard]
     assert positions == sorted(positions)
 
 
@@ -164,7 +164,7 @@ async def persistently(platform: Platform, agent: Raw, frame: Frame) -> Frame:
             except (ConnectionClosed, OSError):
                 pass
             await asyncio.sleep(0.2)
-            with contextlib.suppress(ConnectionClosed, OSError):
+            with contextlib.suppress(ConnectionClosed, OSError, InvalidMessage):
                 if agent.socket.close_code is not None:
                     agent = await platform.connect(token)
                     await agent.hello(resume={"cursor": cursor})
