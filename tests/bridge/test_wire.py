@@ -23,6 +23,7 @@ from bridge.metrics import Metrics
 from bridge.room import Room
 from bridge.wire import Wire
 from tests.bridge.conftest import PATIENCE, Opener, Running, Witness, hang_up, read_all
+from tests.bridge.house.client import eventually
 
 
 def sent(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -300,7 +301,7 @@ async def test_pings_of_a_client_that_never_reads_do_not_pile_up(opened: Opener)
     before = peer.wire.waiting
     writer.write(b"".join(sent(PING, b"%d" % number) for number in range(5000)) + sent(TEXT, b"done"))
     await peer.until(lambda one: bool(one.messages))
-    assert peer.wire.waiting == before
+    assert peer.wire.waiting <= before  # the kernel may have taken a little more
     latest = Frame(PONG, b"4999").serialize(mask=False)
     seen = b""
     async with asyncio.timeout(PATIENCE):
@@ -440,8 +441,8 @@ async def test_nothing_of_a_closed_connection_stays_in_memory(bridge: Running) -
             await peer.gone()
             del peer
             bridge.hotel.peers.clear()
-            await asyncio.sleep(0.05)
-        assert [one() for one in gone] == [None] * 4
+        assert len(gone) == 4
+        await eventually(lambda: not any(one() for one in gone))
     finally:
         gc.enable()
     crowd = bridge.port.crowd

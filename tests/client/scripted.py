@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 Frame = dict[str, Any]
+WAIT = 60.0
 NOW = "2026-01-31T12:00:00.000Z"
 
 
@@ -70,7 +71,7 @@ class ScriptedBridge:
         self.log.append({**event, "cursor": cursor})
         return cursor
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = WAIT) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 self.changed.clear()

@@ -9,7 +9,7 @@ from websockets.asyncio.server import ServerConnection
 from backchannel.client import Agent, DuplicateAck, Gap, compose
 from backchannel.errors import Expired, Forbidden, TooLarge, Unavailable
 from backchannel.protocol.memory import MemoryUpdate
-from tests.client.scripted import Frame, ScriptedBridge, quietly, said
+from tests.client.scripted import WAIT, Frame, ScriptedBridge, quietly, said
 
 
 async def test_an_unanswered_send_survives_a_dropped_connection_exactly_once(bridge: ScriptedBridge) -> None:
@@ -163,7 +163,7 @@ async def test_a_token_for_somebody_else_is_refused(bridge: ScriptedBridge) -> N
 async def test_a_return_names_session_and_position(bridge: ScriptedBridge) -> None:
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         [cursor] = await bridge.publish(said("bob", 1))
-        await me.next(timeout=10)
+        await me.next(timeout=WAIT)
         await bridge.drop()
         await bridge.until(lambda: len(bridge.hellos) == 2)
     assert bridge.hellos[1]["resume"] == {"session": "session-1", "cursor": cursor}
@@ -181,20 +181,20 @@ async def test_a_gap_is_told_in_the_inbox_and_to_the_callback(bridge: ScriptedBr
     bridge.welcomes = [{}, {"outcome": "gap", "resume_failure": "The log begins later."}]
     async with Agent.connect("ada", url=bridge.url, token="ada", on_gap=told.put) as me:
         await bridge.publish(said("bob", 1))
-        await me.next(timeout=10)
+        await me.next(timeout=WAIT)
         await bridge.drop()
-        notice = await me.next(timeout=20)
+        notice = await me.next(timeout=WAIT)
         assert isinstance(notice, Gap)
         assert notice.reason == "The log begins later."
         assert notice.start == f"{bridge.epoch}.1"
-        assert await asyncio.wait_for(told.get(), 10) == notice
+        assert await asyncio.wait_for(told.get(), WAIT) == notice
 
 
 async def test_a_platform_that_forgot_the_agent_is_a_gap_too(bridge: ScriptedBridge) -> None:
     bridge.welcomes = [{}, {"outcome": "live_only", "resumed": False}]
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         await bridge.drop()
-        assert isinstance(await me.next(timeout=20), Gap)
+        assert isinstance(await me.next(timeout=WAIT), Gap)
 
 
 async def test_a_token_about_to_expire_is_renewed_on_the_same_connection(bridge: ScriptedBridge) -> None:
@@ -221,8 +221,8 @@ async def test_leaving_ends_every_loop_and_every_request(bridge: ScriptedBridge)
     asking = asyncio.ensure_future(me.remember("Anybody?"))
     await bridge.until(lambda: bool(bridge.of_type("memory_update")))
     await me.close()
-    await asyncio.wait_for(listening, 10)
+    await asyncio.wait_for(listening, WAIT)
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(asking, 10)
+        await asyncio.wait_for(asking, WAIT)
     with pytest.raises(Unavailable):
         await me.remember("After.")

@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from backchannel.client import Agent, MemoryUpdate, Result, Unknown, cursor_of
-from tests.client.scripted import NOW, Frame, ScriptedBridge, quietly, said
+from tests.client.scripted import NOW, WAIT, Frame, ScriptedBridge, quietly, said
 
 
 def number(message: object) -> int:
@@ -18,7 +18,7 @@ def number(message: object) -> int:
 async def test_messages_come_typed_with_their_cursor(bridge: ScriptedBridge) -> None:
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         [cursor] = await bridge.publish(said("bob", 1))
-        message = await me.next(timeout=10)
+        message = await me.next(timeout=WAIT)
         assert isinstance(message, MemoryUpdate)
         assert cursor_of(message) == cursor
 
@@ -37,7 +37,7 @@ async def test_leaving_acknowledges_what_is_done_at_once(bridge: ScriptedBridge)
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         cursors = await bridge.publish(*(said("bob", n) for n in range(5)))
         for _ in cursors:
-            await me.next(timeout=10)
+            await me.next(timeout=WAIT)
     await bridge.until(lambda: bool(bridge.acks))
     assert bridge.acks[-1] == cursors[-1]
 
@@ -46,7 +46,7 @@ async def test_acknowledgements_are_collected(bridge: ScriptedBridge) -> None:
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         cursors = await bridge.publish(*(said("bob", n) for n in range(400)))
         for _ in cursors:
-            await me.next(timeout=10)
+            await me.next(timeout=WAIT)
     await bridge.until(lambda: bridge.acked == 400)
     assert len(bridge.acks) <= 40
 
@@ -60,7 +60,7 @@ async def test_an_unacknowledged_message_comes_again_after_a_restart(bridge: Scr
                     raise ZeroDivisionError
     await bridge.until(lambda: bridge.acked == 1 and not bridge.connections)
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
-        assert [number(await me.next(timeout=10)) for _ in range(2)] == [2, 3]
+        assert [number(await me.next(timeout=WAIT)) for _ in range(2)] == [2, 3]
 
 
 async def test_a_message_whose_loop_failed_comes_first_in_the_next_loop(bridge: ScriptedBridge) -> None:
@@ -69,24 +69,24 @@ async def test_a_message_whose_loop_failed_comes_first_in_the_next_loop(bridge: 
         with pytest.raises(ZeroDivisionError):
             async for _ in me.inbox():
                 raise ZeroDivisionError
-        assert [number(await me.next(timeout=10)) for _ in range(2)] == [1, 2]
+        assert [number(await me.next(timeout=WAIT)) for _ in range(2)] == [1, 2]
 
 
 async def test_what_waits_is_not_doubled_by_a_reconnect(bridge: ScriptedBridge) -> None:
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         await bridge.publish(*(said("bob", n) for n in range(10)))
-        assert number(await me.next(timeout=10)) == 0
+        assert number(await me.next(timeout=WAIT)) == 0
         await bridge.drop()
         await bridge.until(lambda: len(bridge.hellos) == 2 and bool(bridge.connections))
         await bridge.publish(*(said("bob", n) for n in range(10, 20)))
-        assert [number(await me.next(timeout=10)) for _ in range(19)] == list(range(1, 20))
+        assert [number(await me.next(timeout=WAIT)) for _ in range(19)] == list(range(1, 20))
 
 
 async def test_own_messages_are_left_out_and_acknowledged(bridge: ScriptedBridge) -> None:
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         await me.remember("Mine.")
         await bridge.publish(said("bob", 7))
-        assert number(await me.next(timeout=10)) == 7
+        assert number(await me.next(timeout=WAIT)) == 7
         await bridge.until(lambda: bridge.acked == 2)
 
 
@@ -102,7 +102,7 @@ async def test_a_message_of_an_unknown_type_is_not_lost(bridge: ScriptedBridge) 
         await bridge.publish(
             {"type": "weather", "message_id": said("bob", 1)["message_id"], "timestamp": NOW, "rain": 1}
         )
-        message = await me.next(timeout=10)
+        message = await me.next(timeout=WAIT)
         assert isinstance(message, Unknown)
         assert message.model_extra is not None
         assert message.model_extra["rain"] == 1
@@ -114,7 +114,7 @@ async def test_a_batch_is_taken_apart(bridge: ScriptedBridge) -> None:
             bridge.append(said("bob", n))
         for connection in bridge.connections:
             await quietly(connection, {"type": "batch", "events": bridge.log})
-        assert [number(await me.next(timeout=10)) for _ in range(3)] == [0, 1, 2]
+        assert [number(await me.next(timeout=WAIT)) for _ in range(3)] == [0, 1, 2]
 
 
 async def test_a_slow_user_does_not_make_memory_grow_and_misses_nothing(bridge: ScriptedBridge) -> None:
@@ -124,7 +124,7 @@ async def test_a_slow_user_does_not_make_memory_grow_and_misses_nothing(bridge: 
         got = [number(await anext(inbox))]
         await me.remember("Its answer lies behind all of them.")
         assert len(me.mailroom.inbox) <= 40
-        got += [number(await asyncio.wait_for(anext(inbox), 20)) for _ in range(499)]
+        got += [number(await asyncio.wait_for(anext(inbox), WAIT)) for _ in range(499)]
     assert got == list(range(500))
     assert len(bridge.hellos) > 1
 
@@ -138,7 +138,7 @@ async def test_reading_stops_while_the_user_is_slow(bridge: ScriptedBridge) -> N
         assert number(await anext(inbox)) == 0
         done, _ = await asyncio.wait([publishing], timeout=0.5)
         assert not done
-        got = [number(await asyncio.wait_for(anext(inbox), 30)) for _ in range(99)]
+        got = [number(await asyncio.wait_for(anext(inbox), WAIT)) for _ in range(99)]
         await publishing
     assert got == list(range(1, 100))
 
@@ -149,7 +149,7 @@ async def test_a_full_inbox_does_not_keep_an_answer_from_its_asker(bridge: Scrip
         await bridge.publish(*(said("bob", n) for n in range(200)))
         got = []
         for _ in range(200):
-            got.append(number(await asyncio.wait_for(anext(inbox), 20)))
+            got.append(number(await asyncio.wait_for(anext(inbox), WAIT)))
             if got[-1] % 20 == 0:
                 await me.remember("Asked in the body of the loop.")
     assert got == list(range(200))
@@ -158,7 +158,7 @@ async def test_a_full_inbox_does_not_keep_an_answer_from_its_asker(bridge: Scrip
 async def test_what_the_bridge_left_out_is_fetched_from_the_log(bridge: ScriptedBridge) -> None:
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         await bridge.publish(said("bob", 0))
-        assert number(await me.next(timeout=10)) == 0
+        assert number(await me.next(timeout=WAIT)) == 0
         for n in (1, 2, 3):
             bridge.append(said("bob", n))
         for connection in bridge.connections:
@@ -170,7 +170,7 @@ async def test_what_the_bridge_left_out_is_fetched_from_the_log(bridge: Scripted
             }
             await quietly(connection, {"type": "gap", **missed})
             await quietly(connection, bridge.log[-1])
-        assert [number(await me.next(timeout=10)) for _ in range(3)] == [1, 2, 3]
+        assert [number(await me.next(timeout=WAIT)) for _ in range(3)] == [1, 2, 3]
 
 
 async def test_a_result_nobody_waits_for_any_more_is_in_the_inbox(bridge: ScriptedBridge) -> None:
@@ -189,7 +189,7 @@ async def test_a_result_nobody_waits_for_any_more_is_in_the_inbox(bridge: Script
         await bridge.until(lambda: bool(late))
         for connection in tuple(bridge.connections):
             await bridge.result(connection, late[0], sidebar_id="logins")
-        message = await me.next(timeout=10)
+        message = await me.next(timeout=WAIT)
         assert isinstance(message, Result)
         assert message.sidebar_id == "logins"
 

@@ -168,7 +168,7 @@ async def test_an_expired_token_is_replaced_without_a_word(place: Place) -> None
             draft(
                 "ada",
                 now=int(time.time()),
-                lifetime=2,
+                lifetime=3,
                 jti=given[-1],
                 fields={"collaboration_group": place.group},
             ),

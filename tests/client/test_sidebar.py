@@ -8,7 +8,7 @@ from websockets.asyncio.server import ServerConnection
 
 from backchannel.client import Agent, MemoryUpdate, SidebarMessage
 from backchannel.errors import Forbidden, IllegalTransition
-from tests.client.scripted import Frame, ScriptedBridge, quietly, said
+from tests.client.scripted import WAIT, Frame, ScriptedBridge, quietly, said
 
 
 def spoken(sender: str, text: str) -> Frame:
@@ -70,7 +70,7 @@ async def test_the_first_word_in_a_sidebar_is_not_missed(bridge: ScriptedBridge)
                 break
             await room.merge("Found.")
         await me.close()
-        assert await asyncio.wait_for(listening, 10) == []
+        assert await asyncio.wait_for(listening, WAIT) == []
 
 
 async def test_messages_of_a_sidebar_end_with_it_and_the_inbox_keeps_the_rest(bridge: ScriptedBridge) -> None:
@@ -79,7 +79,7 @@ async def test_messages_of_a_sidebar_end_with_it_and_the_inbox_keeps_the_rest(br
         await bridge.publish(said("bob", 5), spoken("bob", "second"), closed())
         types = [message.type async for message in room.messages()]
         assert types == ["sidebar_message", "sidebar_message", "sidebar_closed"]
-        message = await me.next(timeout=10)
+        message = await me.next(timeout=WAIT)
         assert isinstance(message, MemoryUpdate)
         await bridge.until(lambda: bridge.acked == len(bridge.log))
 
@@ -105,7 +105,7 @@ async def test_a_block_that_is_cancelled_fails_the_sidebar(bridge: ScriptedBridg
 
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         working = asyncio.ensure_future(work(me))
-        await asyncio.wait_for(inside.wait(), 10)
+        await asyncio.wait_for(inside.wait(), WAIT)
         working.cancel()
         with pytest.raises(asyncio.CancelledError):
             await working
@@ -125,7 +125,7 @@ async def test_a_block_that_ends_in_good_order_leaves_the_sidebar_open(bridge: S
     async with Agent.connect("ada", url=bridge.url, token="ada") as me:
         async with me.sidebar("Find out.") as room:
             pass
-        message = await me.next(timeout=10)
+        message = await me.next(timeout=WAIT)
         assert isinstance(message, SidebarMessage)
         await room.say("Later.")
     kinds = [frame["type"] for frame in bridge.frames if frame["type"] != "ack"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ class Place:
             name,
             data=self.data,
             group=self.group,
-            patience=30,
+            patience=WAIT,
             timeout=WAIT,
             queue=queue,
             observer=observer,
@@ -44,6 +43,5 @@ def numbers(messages: list[Incoming]) -> list[int]:
 
 
 async def heard(me: Agent, count: int) -> list[int]:
-    """The next `count` numbers."""
-    async with asyncio.timeout(WAIT):
-        return numbers([await me.next() for _ in range(count)])
+    """The next `count` numbers, none of which is long in coming."""
+    return numbers([await me.next(timeout=WAIT) for _ in range(count)])

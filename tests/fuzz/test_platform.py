@@ -108,9 +108,13 @@ FAULTS = ('"exception"', "Traceback", '"level":"error"', '"level": "error"')
 ATTACKS = (frames, frames, hellos, octets, octets, bodies)
 
 
-async def attacked(platform: Platform, random: Random, number: int) -> None:
-    """One round of everything, and then a word between two others that must arrive as ever."""
-    await asyncio.gather(*(attack(platform, random, number * 10 + i) for i, attack in enumerate(ATTACKS)))
+async def attacked(platform: Platform, seed: int | str, number: int) -> None:
+    """One round of everything at once. Each has its own dice: who is quicker must not change what is sent."""
+    numbers = range(number * 10, number * 10 + len(ATTACKS))
+    dice = [Random(f"{seed} {one}") for one in numbers]
+    await asyncio.gather(
+        *(attack(platform, *which) for attack, *which in zip(ATTACKS, dice, numbers, strict=True))
+    )
 
 
 async def heard(ada: Raw, bob: Raw) -> None:
@@ -119,12 +123,11 @@ async def heard(ada: Raw, bob: Raw) -> None:
 
 
 async def rounds(platform: Platform, seed: int | str, until: float | None) -> int:
-    random = Random(seed)
     ada, bob = await platform.agent("ada"), await platform.agent("bob")
     number = 0
     while number < ROUNDS if until is None else time.monotonic() < until:
         number += 1
-        await attacked(platform, random, number)
+        await attacked(platform, seed, number)
         await heard(ada, bob)
     return number
 

@@ -16,7 +16,8 @@ from backchannel.jetstream.entry import MSG_ID, Entry
 from backchannel.jetstream.keeper import Timings
 
 PATIENCE = 60.0
-QUICK = Timings(pulse=0.2, patience=0.4, connect=0.5, retry=0.05)
+QUICK = Timings(pulse=0.2, patience=1.0, connect=2.0, retry=0.05)
+"""Quick to notice, and not so quick that a busy machine is taken for a dead server."""
 STREAM = "BC_EVENTS_main"
 
 
@@ -35,7 +36,10 @@ def frozen(server: Server) -> Iterator[None]:
 
 def _is_stopped(process: int) -> bool:
     stats = [task / "stat" for task in Path(f"/proc/{process}/task").glob("*")]
-    return all(stat.read_text("utf-8").rpartition(")")[2].split()[0] == "T" for stat in stats)
+    try:
+        return all(stat.read_text("utf-8").rpartition(")")[2].split()[0] == "T" for stat in stats)
+    except OSError:  # a thread has just ended
+        return False
 
 
 def started(argv: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -99,8 +99,8 @@ async def test_of_two_processes_that_claim_one_key_exactly_one_wins(
 async def test_a_lease_that_is_not_renewed_lapses_and_is_told(presence: Bucket, tails: list[Tail]) -> None:
     watched = Watched()
     tails.append(await presence.watch("main.>", watched.hear))
-    await presence.put("main.alice.1", b"here", ttl=1)
-    renewed = await presence.put("main.bob.1", b"here", ttl=1)
+    await presence.put("main.alice.1", b"here", ttl=3)
+    renewed = await presence.put("main.bob.1", b"here", ttl=3)
     await eventually(lambda: set(watched.now) == {"main.alice.1", "main.bob.1"})
     renewed = await presence.update("main.bob.1", b"still here", renewed, ttl=60)
     await eventually(lambda: "main.alice.1" not in watched.now)
@@ -116,11 +116,11 @@ async def test_a_lease_lapses_while_the_server_is_down(
 ) -> None:
     watched = Watched()
     tails.append(await presence.watch(">", watched.hear))
-    await presence.put("main.alice.1", b"here", ttl=1)
+    await presence.put("main.alice.1", b"here", ttl=2)
     await eventually(lambda: watched.now)
     nats_server.kill()
     await nats_server.wait()
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(2.1)
     await nats_server.start()
     await eventually(lambda: not watched.now)
     assert await presence.entries() == []

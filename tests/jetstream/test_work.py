@@ -116,10 +116,10 @@ async def test_what_is_put_off_comes_again_with_a_count(log: Connection, opened:
 
 async def test_long_work_is_not_given_to_somebody_else(log: Connection, opened: Open) -> None:
     await ask(log, 1)
-    work, other = await opened(log, ack_wait=1.0), await opened(log, ack_wait=1.0)
+    work, other = await opened(log, ack_wait=2.0), await opened(log, ack_wait=2.0)
     delivery = await take(work)
     stealing = asyncio.create_task(other.take())
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(3.5)
     assert not stealing.done()
     await delivery.settle()
     assert await unsettled(log) == 0

@@ -142,8 +142,8 @@ async def test_a_timer_replaces_the_one_of_the_same_name_and_key(house: House) -
         await start(house, strike("sb-one", LATER))
         await start(house, strike("sb-one"))
         await until_told(house, 1)
-        await start(house, strike("sb-one", timedelta(seconds=1), text="first"))
-        await start(house, strike("sb-one", timedelta(seconds=1), text="second"))
+        await start(house, strike("sb-one", timedelta(seconds=3), text="first"))
+        await start(house, strike("sb-one", timedelta(seconds=3), text="second"))
         await until_told(house, 2)
         await start(house, strike("sb-marker", timedelta(seconds=1)))
         assert await until_told(house, 3) == {"sb-one": 2, "sb-marker": 1}

@@ -110,7 +110,7 @@ async def test_a_killed_server_loses_no_record_and_doubles_none(
                 nats_server.kill()
                 await nats_server.wait()
                 await nats_server.start()
-    assert await trail.settled(20)
+    assert await trail.settled(60)
     found = ids(await kept(connection))
     assert sorted(found) == sorted(set(found))
     assert {f"main-alice-{number}" for number in written} <= set(found)
@@ -135,7 +135,7 @@ async def test_what_is_noted_beyond_the_bound_is_counted_and_the_count_is_a_reco
     for number in range(25):
         trail.note(deed(number))
     assert trail.facts()["dropped"] == 15
-    assert await trail.settled(10)
+    assert await trail.settled(60)
     trail.note(deed("later"))
     await trail.close()
     links = await kept(connection)

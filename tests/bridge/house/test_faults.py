@@ -94,7 +94,7 @@ async def test_a_log_made_anew_is_noticed_and_told(platform: Platform) -> None:
     await ada.hears(said["in_reply_to"])
     await api(platform.connection, "STREAM.DELETE.BC_EVENTS_main")
     await provision(platform.connection, GROUPS)
-    assert await ada.closed(30.0) == 1012
+    assert await ada.closed() == 1012
     house = platform.bridges[0].house
     await eventually(lambda: house.ready)
     again = await platform.agent(

@@ -9,6 +9,7 @@ import time
 from backchannel.jetstream.bucket import Bucket
 from tests.bridge.house.client import client
 from tests.bridge.house.conftest import Platform, token
+from tests.eventually import eventually
 
 
 async def test_a_token_that_ends_is_announced_and_closes_the_connection(platform: Platform) -> None:
@@ -98,9 +99,7 @@ async def test_an_agent_is_recorded_when_it_comes_and_online_while_it_is_there(p
     lease = f"main.ada.{ada.welcome['connection_id']}"
     assert await presence.get(lease) is not None
     await ada.leave()
-    async with asyncio.timeout(60):
-        while await presence.get(lease) is not None:
-            await presence.get(lease)
+    await eventually(lambda: presence.get(lease), lambda found: found is None)
     again = await platform.agent("ada")
     kept = await agents.get("main.ada")
     assert kept is not None
@@ -114,14 +113,14 @@ async def test_positions_are_kept_and_no_session_token_is_stored(platform: Platf
     await ada.hears(said["in_reply_to"])
     await ada.raw({"type": "ack", "cursor": said["cursor"]})
     sessions = Bucket(platform.connection, "BC_sessions")
-    async with asyncio.timeout(60):
-        while True:
-            found = await sessions.get("main.ada.primary")
-            assert found is not None
-            assert ada.welcome["session"].encode() not in found.payload
-            if json.loads(found.payload)["acked"] == int(said["cursor"].partition(".")[2]):
-                break
-            await asyncio.sleep(0.05)
+
+    async def acknowledged() -> int:
+        found = await sessions.get("main.ada.primary")
+        assert found is not None
+        assert ada.welcome["session"].encode() not in found.payload
+        return int(json.loads(found.payload)["acked"])
+
+    await eventually(acknowledged, lambda acked: acked == int(said["cursor"].partition(".")[2]))
 
 
 async def test_an_acknowledgement_that_could_not_be_written_is_written_later(platform: Platform) -> None:

@@ -21,7 +21,8 @@ async def test_a11_a_rate_that_is_set_anew_counts_for_who_is_connected(bare: Pla
     assert ada.welcome["limits"]["messages_per_second"] == 200
     await Bucket(bare.connection, "BC_config").put("limits.messages_per_second", b"1")
     await eventually(lambda: all(peer.session.limits.messages_per_second == 1 for peer in bridge.house.peers))
-    answers = [await ada.ask("memory_update", context_id="main", exchange={"content": "x"}) for _ in range(8)]
+    sent = [await ada.send("memory_update", context_id="main", exchange={"content": "x"}) for _ in range(20)]
+    answers = [await ada.answer(one) for one in sent]
     refused = [answer for answer in answers if answer["type"] == "error"]
     assert refused and {answer["code"] for answer in refused} == {"rate_limited"}
     assert all(answer["retry_after"] > 0 for answer in refused)
@@ -61,7 +62,7 @@ async def test_a11_who_comes_too_fast_from_one_address_is_told_to_slow_down(
 ) -> None:
     bridge = await bare.bridge(upgrades_per_second=1)
     statuses = []
-    for number in range(14):
+    for number in range(30):
         try:
             await bare.connect(f"agent-{number}")
         except InvalidStatus as refusal:
