@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +22,7 @@ LEFT_OUT = {".venv", "node_modules", ".git", ".pytest_cache"}
 PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not LEFT_OUT & set(path.relative_to(ROOT).parts)]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PATIENCE = 60.0
+Came = TypeVar("Came")
 
 
 @pytest.fixture
@@ -77,19 +79,22 @@ async def test_the_two_agents_of_the_tutorial_answer_each_other(tmp_path: Path, 
 
     bob = await start("bob.py")
     assert bob.stdout is not None
+
+    async def soon(coming: Awaitable[Came]) -> Came:
+        return await asyncio.wait_for(coming, PATIENCE)
+
     try:
-        async with asyncio.timeout(PATIENCE):
-            assert await bob.stdout.readline() == b"bob is listening\n"
-            ada = await start("ada.py")
-            said, _ = await ada.communicate()
-            heard = [(await bob.stdout.readline()).decode() for _ in range(2)]
-            # Ctrl-C, as the reader is told: he leaves in good order, and what he has done is done.
-            bob.send_signal(signal.SIGINT)
-            await bob.communicate()
-            assert await (await start("call.py")).wait() == 0
-            bob = await start("bob.py")
-            assert bob.stdout is not None
-            back = [(await bob.stdout.readline()).decode() for _ in range(2)]
+        assert await soon(bob.stdout.readline()) == b"bob is listening\n"
+        ada = await start("ada.py")
+        said, _ = await soon(ada.communicate())
+        heard = [(await soon(bob.stdout.readline())).decode() for _ in range(2)]
+        # Ctrl-C, as the reader is told: he leaves in good order, and what he has done is done.
+        bob.send_signal(signal.SIGINT)
+        await soon(bob.communicate())
+        assert await soon((await start("call.py")).wait()) == 0
+        bob = await start("bob.py")
+        assert bob.stdout is not None
+        back = [(await soon(bob.stdout.readline())).decode() for _ in range(2)]
     finally:
         if bob.returncode is None:
             bob.terminate()
