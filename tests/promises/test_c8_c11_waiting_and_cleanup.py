@@ -249,15 +249,16 @@ async def test_c11_clean_up_goes_on_though_everything_is_killed_at_every_stage(h
         assert life(ada, sidebar, *CLEANUP) == WHOLE
 
 
-async def test_c8_an_estimate_passes_though_everything_was_killed(hasty: Platform) -> None:
-    ada = await hasty.agent("ada")
+@pytest.mark.asyncio(loop_scope="function")
+async def test_c8_an_estimate_passes_though_everything_was_killed(fragile: Platform) -> None:
+    ada = await fragile.agent("ada")
     mine, theirs = await opened(ada), await opened(ada)
     result = await waits(ada, mine, theirs, estimated_wait_time=3)
     assert result["status"] == "success"
     cursor = ada.welcome["cursor"]
-    await hasty.kill_everything()
-    await hasty.start()
-    back = await hasty.agent("ada", resume={"cursor": cursor})
+    await fragile.kill_everything()
+    await fragile.start()
+    back = await fragile.agent("ada", resume={"cursor": cursor})
     late = await back.find(lambda frame: frame.get("overdue") is True)
     assert late["dependency_refs"] == [theirs]
     await back.result("sidebar_archive", sidebar_id=theirs, archive_reason="done")
