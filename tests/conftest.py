@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", **UNHURRIED, derandomize=True)
 settings.register_profile("explore", **UNHURRIED)
 settings.load_profile("same")
+
+# Whoever is started in the background is deaf to Ctrl-C, and so is everything that it starts in its turn.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = ("tests/handlers/test_walks.py", "tests/test_", "tests/promises/", "tests/client/", "tests/cli/")
 """Files that take long begin first, so that no worker is left with one when the others are done."""

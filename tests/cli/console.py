@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Self
 from tests.ports import free_port
 
 PROGRAM = str(Path(sys.executable).with_name("backchannel"))
-WAIT = 60.0
+WAIT = 120.0
+"""Several programs may be started at once, on few cores."""
 
 
 class Answer(NamedTuple):

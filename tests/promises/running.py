@@ -50,7 +50,7 @@ class Platform:
             start_new_session=True,
         )
         assert self._up.stdout is not None
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(2 * WAIT):
             async for line in self._up.stdout:
                 if line.startswith(b"ready "):
                     _, self.ws, self.http, self.nats = line.decode().split()
@@ -111,7 +111,7 @@ class Platform:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(2 * WAIT):
             out, err = await command.communicate()
         assert command.returncode is not None
         return command.returncode, out.decode(), err.decode()
