@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from pydantic_core import from_json
 
 from backchannel.delivery.cursor import Cursor
-from backchannel.domain.curator import ACK, CURATOR, ESCALATE, look, question, report, still_open, to_tell
+from backchannel.domain.curator import (
+    ACK,
+    CURATOR,
+    ESCALATE,
+    REST,
+    look,
+    question,
+    report,
+    still_open,
+    to_tell,
+)
 from backchannel.domain.decision import Decision, Mark, Outgoing, Timer
 from backchannel.domain.handling import KEPT
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.lane import Lane
+from backchannel.protocol.message import rfc3339
 from backchannel.protocol.presence import CuratorCheckin
 from backchannel.protocol.subject import InContext, InInbox, stage_mark, watch_mark
 from backchannel.service.context import Context
@@ -26,35 +37,58 @@ from backchannel.service.received import received_by
 
 log = structlog.get_logger()
 service = Service(CURATOR, about=__doc__)
-MOST = 256
-"""Agents that are watched because of one update."""
+AT_ONCE = 256
+"""Agents for whom timers are started in one step. Those after them by name have the next one."""
 
 
 @service.follows(*PATTERNS)
 async def watch(happened: Happened, ctx: Context) -> Decision | None:
     """Look again in a while at everybody whom a critical update is for, unless that is planned already."""
     at = happened.stored + timedelta(seconds=ctx.house.settings().curator.ack_timeout)
-    timers, agents = [], await _recipients(happened, ctx)
-    if len(agents) > MOST:
-        log.warning("not_everybody_is_watched", group=happened.group, agents=len(agents), watched=MOST)
-    for agent in agents[:MOST]:
-        asked_for = int(((await ctx.marked(watch_mark(agent))) or {}).get("through") or 0)
-        if asked_for < happened.sequence and not await ctx.runs(CURATOR, ACK, agent):
-            timers.append(Timer(CURATOR, ACK, agent, max(at, ctx.now)))
-    return Decision(timers=tuple(timers)) if timers else None
-
-
-async def _recipients(happened: Happened, ctx: Context) -> list[str]:
-    """An inbox's owner, who is in the sidebar; of what is for everybody, whoever is connected now."""
+    about = {"sequence": happened.sequence, "at": rfc3339(at), "sender": happened.event.sender_agent_id}
     match happened.to:
         case InInbox(agent):
-            found = [agent]
-        case InContext(context_id) if context_id != MAIN:
-            sidebar = await ctx.house.past(happened.group, context_id)
-            found = sorted(sidebar.members) if sidebar is not None else []
+            agents = [agent]
+        case InContext(context_id):
+            about["context_id"] = context_id
+            agents = await _recipients(happened.group, context_id, ctx)
         case _:
-            found = await connected(ctx.house, happened.group)
-    return [agent for agent in found if agent != happened.event.sender_agent_id]
+            agents = await _recipients(happened.group, MAIN, ctx)
+    timers = await _timers(agents, about, str(happened.message_id), ctx)
+    return Decision(timers=timers) if timers else None
+
+
+@service.due(REST)
+async def watch_the_rest(due: Due, ctx: Context) -> Decision:
+    """The same for those who come after the last one of the step before."""
+    agents = await _recipients(due.group, str(due.about.get("context_id") or MAIN), ctx)
+    await ctx.runs(CURATOR, REST, due.key)
+    rest = [agent for agent in agents if agent > str(due.about["after"])]
+    return Decision(timers=await _timers(rest, due.about, due.key, ctx))
+
+
+async def _timers(
+    agents: Sequence[str], about: Mapping[str, Any], key: str, ctx: Context
+) -> tuple[Timer, ...]:
+    """A timer for each of the first so many, and one at once for the others."""
+    timers, at = [], datetime.fromisoformat(str(about["at"]))
+    for agent in agents[:AT_ONCE]:
+        if agent == about["sender"]:
+            continue
+        asked_for = int(((await ctx.marked(watch_mark(agent))) or {}).get("through") or 0)
+        if asked_for < int(about["sequence"]) and not await ctx.runs(CURATOR, ACK, agent):
+            timers.append(Timer(CURATOR, ACK, agent, max(at, ctx.now)))
+    if len(agents) > AT_ONCE:
+        timers.append(Timer(CURATOR, REST, key, ctx.now, {**about, "after": agents[AT_ONCE - 1]}))
+    return tuple(timers)
+
+
+async def _recipients(group: str, context_id: str, ctx: Context) -> list[str]:
+    """Who is in the sidebar; of what is for everybody, whoever is connected now. By name."""
+    if context_id == MAIN:
+        return await connected(ctx.house, group)
+    sidebar = await ctx.house.past(group, context_id)
+    return sorted(sidebar.members) if sidebar is not None else []
 
 
 @service.due(ACK)

@@ -13,6 +13,7 @@ from backchannel.protocol.message import rfc3339
 CURATOR = "curator"
 ACK = "ack"
 ESCALATE = "escalate"
+REST = "rest"
 MOST_LISTED = 100
 """Updates that one check-in names; the next one names those after them."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
 
+from backchannel.domain.curator import ACK, CURATOR
 from backchannel.home import Home
 from backchannel.jetstream.address import Address
+from backchannel.jetstream.answer import api
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
-from backchannel.protocol.subject import order_subject, watch_mark
+from backchannel.protocol.subject import order_subject, timer_subject, watch_mark
 from tests.eventually import eventually
 from tests.promises.running import Frame, Platform, Raw
 from tests.promises.test_d8_dead_letters import written
@@ -79,6 +81,36 @@ async def test_unacknowledged_critical_updates_are_asked_for_once_and_together(i
     assert told["agent_id"] == "bob" and first in names(told)
     every = [name for checkin in await checkins(bob) for name in names(checkin)]
     assert sorted(every) == sorted([first, second])
+
+
+async def present(platform: Platform, agents: Sequence[str]) -> None:
+    """Leases of connections that nobody has, for a minute."""
+    user, password = Home(platform.data).nats_login("operator")
+    async with await Connection.open(Address(platform.nats, user, password), name="operator") as connection:
+        bucket = Bucket(connection, "BC_presence")
+        for agent in agents:
+            await bucket.put(f"main.{agent}.x", b'{"permission": "active"}', ttl=60)
+
+
+async def watched(platform: Platform) -> set[str]:
+    """Everybody for whom a timer of the curator runs or has run."""
+    user, password = Home(platform.data).nats_login("operator")
+    async with await Connection.open(Address(platform.nats, user, password), name="operator") as connection:
+        filter = timer_subject("main", CURATOR, ACK, "*")
+        wanted = {"subjects_filter": filter}
+        told = await api(connection, "STREAM.INFO.BC_EVENTS_main", wanted)
+    return {subject.rpartition(".")[2] for subject in told["state"].get("subjects") or {}}
+
+
+async def test_d9_a_critical_update_for_very_many_is_watched_for_each_of_them(fragile: Platform) -> None:
+    await setting(fragile, "curator.ack_timeout", b"3600")
+    everybody = {f"crowd-{number:04}" for number in range(600)}
+    await present(fragile, sorted(everybody))
+    ada = await fragile.agent("ada")
+    told = await ada.ask("memory_update", context_id="main", exchange={"content": "!"}, priority="critical")
+    assert told["type"] == "accepted"
+    found = await eventually(lambda: watched(fragile), lambda found: len(found) >= len(everybody))
+    assert found == everybody
 
 
 @pytest.mark.asyncio(loop_scope="module")
