@@ -21,6 +21,8 @@ class Config:
         max_per_address: WebSockets from one address; agents share hosts, so it is generous.
         messages_per_second: of one connection; 0 leaves it to the live setting `limits.messages_per_second`.
         upgrades_per_second: WebSocket handshakes from one address, over ten seconds; 0 for any number.
+        max_handshakes: TLS handshakes from one address that may be under way; ``handshake_seconds`` is the
+            longest that one may take.
         max_unauthenticated: browsers that have still to send their token in ``hello``.
         head_bytes: the most a request head may be; ``head_seconds`` is the longest it may take.
         body_seconds: the longest a request body may take.
@@ -45,7 +47,9 @@ class Config:
     max_connections: int = 10_000
     max_per_address: int = 2_000
     max_unauthenticated: int = 64
+    max_handshakes: int = 1_000
     max_requests: int = 512
+    handshake_seconds: float = 10.0
     head_bytes: int = 16_384
     head_seconds: float = 10.0
     body_seconds: float = 30.0

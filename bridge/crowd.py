@@ -33,6 +33,15 @@ class Ticket:
         paces = self._crowd.paces
         return paces is None or paces.of(self._place).take(now) == 0.0
 
+    def begin_handshake(self) -> bool:
+        """Count as one that has still to finish its TLS handshake, if there is room for that."""
+        under_way = self._crowd.handshakes_from.get(self._place, 0)
+        if under_way >= self._crowd.config.max_handshakes:
+            return False
+        self._kind = "handshake"
+        self._crowd.handshakes_from[self._place] = under_way + 1
+        return True
+
     def become_wire(self, *, unknown: bool) -> str | None:
         """Count as a WebSocket from now on; or the reason why there is no room."""
         crowd, config = self._crowd, self._crowd.config
@@ -66,6 +75,8 @@ class Ticket:
     def retire(self) -> None:
         """Give back what this connection took beyond being a socket."""
         match self._kind:
+            case "handshake":
+                _less(self._crowd.handshakes_from, self._place)
             case "request":
                 self._crowd.requests -= 1
             case "wire":
@@ -81,7 +92,8 @@ class Ticket:
 
 
 class Crowd:
-    """Every open socket of the port: all, the WebSockets, those without a token, and the requests."""
+    """Every open socket of the port: all, the WebSockets, those without a token, the requests, and those that
+    have still to finish a TLS handshake."""
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
         self.config = config
@@ -90,6 +102,7 @@ class Crowd:
         self.unknown = 0
         self.requests = 0
         self.wires_from: dict[str, int] = {}
+        self.handshakes_from: dict[str, int] = {}
         rate = config.upgrades_per_second
         self.paces: Paces[str] | None = Paces(rate, burst_seconds=10) if rate else None
         self.on_empty: Callable[[], None] = _nothing

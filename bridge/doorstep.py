@@ -17,24 +17,34 @@ FIRST_BYTE = re.compile(rb"[A-Za-z\r\n]")
 
 
 class Arrival(asyncio.Protocol):
-    """Collects a request head, under a limit and a deadline, and passes the connection on."""
+    """Collects a request head, under a limit and a deadline, and passes the connection on.
 
-    __slots__ = ("_head", "_port", "_ticket", "_timer", "_transport", "remote")
+    Args:
+        ticket: of a connection that is counted already.
+    """
 
-    def __init__(self, port: Port) -> None:
+    __slots__ = ("_head", "_port", "_ticket", "_timer", "_transport", "came", "remote")
+
+    def __init__(self, port: Port, ticket: Ticket | None = None) -> None:
         self._port = port
         self._head = bytearray()
+        self._ticket = ticket
+        self.came = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.came = True
         self._transport = cast(asyncio.Transport, transport)
         self.remote = _address(self._transport)
-        self._ticket: Ticket | None = self._port.crowd.enter(self.remote)
-        if self._ticket is None:
+        loop = self._port.loop
+        if self._ticket is not None:
+            self._ticket.retire()
+        elif (ticket := self._port.crowd.enter(self.remote)) is not None:
+            self._ticket = ticket
+            ticket.since = loop.time()
+        else:
             self._port.metrics.turned_away.labels("too_many").inc()
             self._transport.abort()
             return
-        loop = self._port.loop
-        self._ticket.since = loop.time()
         self._timer = loop.call_later(self._port.config.head_seconds, self._too_slow)
         self._port.passing.add(self)
 

@@ -10,7 +10,6 @@ import socket
 import ssl
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from websockets.datastructures import Headers
@@ -29,6 +28,7 @@ from bridge.host import Site
 from bridge.http_connection import App, HttpConnection, HttpSide
 from bridge.metrics import Metrics
 from bridge.room import Room
+from bridge.threshold import Threshold
 from bridge.upgrade import Gate, Handshake, TurnedAway
 from bridge.wire import Wire
 
@@ -74,6 +74,7 @@ class Port:
         self._http = HttpSide(app, config, self.upgrade)
         self._heartbeat = Heartbeat(self.room, metrics, lambda: site.host.heartbeat_seconds, self._tick)
         self._server: asyncio.Server | None = None
+        self._threshold: Threshold | None = None
         self.speaks = "This port speaks HTTP and WebSocket, without TLS."
 
     async def open(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
@@ -83,26 +84,21 @@ class Port:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._tick()
         self._heartbeat.start()
-        self._server = await self.loop.create_server(
-            lambda: Arrival(self), sock=sock, backlog=self.config.backlog, **self._secured(tls)
-        )
-
-    def _secured(self, tls: ssl.SSLContext | None) -> dict[str, Any]:
-        """A handshake may take as long as a request head, and a goodbye as long as any other."""
-        if tls is None:
-            return {}
-        self.speaks = "This port speaks HTTP and WebSocket, over TLS."
-        return {
-            "ssl": tls,
-            "ssl_handshake_timeout": self.config.head_seconds,
-            "ssl_shutdown_timeout": self.config.close_seconds,
-        }
+        if tls is not None:
+            self.speaks = "This port speaks HTTP and WebSocket, over TLS."
+            self._threshold = Threshold(self, sock, tls)
+        else:
+            self._server = await self.loop.create_server(
+                lambda: Arrival(self), sock=sock, backlog=self.config.backlog
+            )
 
     def hush(self) -> None:
         """Accept nobody and read nothing more, so that what was read can still be answered."""
         self._site.closing = True
         if self._server is not None:
             self._server.close()
+        if self._threshold is not None:
+            self._threshold.close()
         for wire in self.room.wires:
             wire.hush()
 
@@ -114,6 +110,8 @@ class Port:
         self._http.close()
         for one in list(self.passing):
             one.hurry()
+        if self._threshold is not None:
+            self._threshold.hurry()
         await self._emptied(seconds)
         self._http.abort()
         for wire in list(self.room.wires):

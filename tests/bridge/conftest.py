@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -212,7 +213,7 @@ async def opened() -> AsyncIterator[Opener]:
     """Opens ports with the given changes to the settings, and closes them afterwards."""
     running: list[Running] = []
 
-    async def open_port(**changes: Any) -> Running:
+    async def open_port(tls: ssl.SSLContext | None = None, **changes: Any) -> Running:
         config = replace(Config(heartbeat_seconds=3600.0), **changes)
         sock = socket.create_server(("127.0.0.1", 0))
         number = sock.getsockname()[1]
@@ -221,7 +222,7 @@ async def opened() -> AsyncIterator[Opener]:
         origins = [*own_origins("127.0.0.1", number), *config.allowed_origins]
         gate = Gate(Keyring(KEY, time.time, config.groups), origins)
         port = Port(config, metrics, site, gate, Pages(config, metrics, site, gate).app())
-        await port.open(sock)
+        await port.open(sock, tls)
         running.append(Running(port, hotel, site, metrics, number))
         return running[-1]
 

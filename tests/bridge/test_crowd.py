@@ -31,7 +31,9 @@ def test_a_host_with_many_ipv6_addresses_is_one_host(one: str, other: str, same:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["enter", "wire", "unknown wire", "known", "request", "retire", "leave"]),
+        st.sampled_from(
+            ["enter", "handshake", "wire", "unknown wire", "known", "request", "retire", "leave"]
+        ),
         st.integers(0, 9),
         st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1"]),
     ),
@@ -44,7 +46,8 @@ def test_whatever_happens_in_whatever_order_the_counts_return_to_nothing(
     steps: list[tuple[str, int, str]],
 ) -> None:
     crowd = Crowd(
-        Config(max_connections=4, max_per_address=2, max_unauthenticated=1, max_requests=2), METRICS
+        Config(max_connections=4, max_per_address=2, max_unauthenticated=1, max_requests=2, max_handshakes=2),
+        METRICS,
     )
     here: list[Ticket] = []
     emptied = []
@@ -55,11 +58,12 @@ def test_whatever_happens_in_whatever_order_the_counts_return_to_nothing(
         assert 0 <= crowd.wires <= 4 and 0 <= crowd.unknown <= 1 and 0 <= crowd.requests <= 2
         assert all(0 < count <= 2 for count in crowd.wires_from.values())
         assert sum(crowd.wires_from.values()) == crowd.wires
+        assert all(0 < count <= 2 for count in crowd.handshakes_from.values())
     came = bool(here)
     for ticket in here:
         ticket.leave()
     assert (crowd.sockets, crowd.wires, crowd.unknown, crowd.requests) == (0, 0, 0, 0)
-    assert crowd.wires_from == crowd._sockets_from == {}
+    assert crowd.wires_from == crowd.handshakes_from == crowd._sockets_from == {}
     assert emptied or not came
 
 
@@ -73,6 +77,9 @@ def _take(crowd: Crowd, here: list[Ticket], step: str, number: int, address: str
         match step:
             case "wire" | "unknown wire":
                 ticket.become_wire(unknown=step == "unknown wire")
+            case "handshake":
+                ticket.retire()
+                ticket.begin_handshake()
             case "known":
                 ticket.become_known()
             case "request":
