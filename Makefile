@@ -7,7 +7,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
   $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))) python3)
 VENV ?= .venv
 ARGS ?=
-# Most tests wait for other processes, so there are more workers than cores.
+# Most tests wait for other processes, so there are more workers than cores. And they start so many that each of
+# them compiling every module once more would take minutes, so bytecode is kept even where the environment says not to.
 WORKERS ?= 4
 
 bin := $(VENV)/bin
@@ -25,7 +26,7 @@ up: $(VENV)/.ready ## Start everything on this machine (ARGS="--port 9000" passe
 
 test: $(VENV)/.ready-dev ## Run every test except the long campaigns (ARGS="-k sidebar")
 	@$(MAKE) --no-print-directory interop
-	@$(bin)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(bin)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.ready-dev ## Formatting and lint rules, without changing anything
 	@$(bin)/ruff format --check .

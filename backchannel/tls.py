@@ -5,11 +5,12 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from typing import TYPE_CHECKING
 
 from backchannel.errors import BackchannelError
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 OLDEST = ssl.TLSVersion.TLSv1_2
 
@@ -47,6 +48,8 @@ def trusting(certificate: str | Path | None) -> ssl.SSLContext | None:
     """
     if certificate is None:
         return None
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     first = _first(Path(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = OLDEST
@@ -57,6 +60,8 @@ def trusting(certificate: str | Path | None) -> ssl.SSLContext | None:
 
 
 def _first(path: Path) -> x509.Certificate:
+    from cryptography import x509  # most connections show no certificate, and this takes long to load
+
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as problem:

@@ -16,7 +16,7 @@ from backchannel.domain.settings import USUAL, Settings
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Page, Record, StreamFacts, describe, first_since, last, page
 from backchannel.jetstream.tail import Tail
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import events_stream, life_of, lives
 from bridge.early import Early
 from bridge.exchanges import Exchanges

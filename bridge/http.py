@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backchannel.errors import BackchannelError, BadMessage, TooLarge, Unavailable
 from backchannel.protocol import catalog
+from backchannel.protocol.json_object import read_object
 from bridge import health
 from bridge.config import Config
 from bridge.host import Site
@@ -130,7 +131,7 @@ class Pages:
         if not self._site.serving:
             raise Unavailable("The bridge is starting or shutting down; try again.", retry_after=1)
         claims = self._gate.admit_request(_Head(request))
-        content = catalog.read_object(await self._body(request))
+        content = read_object(await self._body(request))
         if content.get("type") != "memory_update":
             raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
         started = time.monotonic()
@@ -145,7 +146,7 @@ class Pages:
             raise Unavailable("The bridge is starting or shutting down; try again.", retry_after=1)
         leave = leave_in(request.headers.get("authorization", ""))
         claims = None if leave else self._gate.admit_request(_Head(request))
-        content = catalog.read_object(await self._body(request))
+        content = read_object(await self._body(request))
         content |= {"request_id": request.path_params["request_id"]}
         content.setdefault("message_id", str(uuid4()))
         content.pop("leave", None)

@@ -12,7 +12,7 @@ import pydantic_core
 from backchannel.delivery.cursor import Cursor
 from backchannel.delivery.infodump import Point, Wanted
 from backchannel.errors import NotFound
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import happened_in
 from bridge.ear import Ear
 from bridge.feed import Feed

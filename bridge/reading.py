@@ -10,7 +10,7 @@ import structlog
 from backchannel.delivery.audience import Life, life
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.record import Record
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.lane import RANK, Lane
 from backchannel.protocol.subject import Destination, InContext, locate
 from bridge.framing import frame

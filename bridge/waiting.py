@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from backchannel.domain.waits import Wait
 from backchannel.errors import BackchannelError, QueueFull
-from backchannel.protocol.catalog import bad_message, read_object
+from backchannel.protocol.catalog import bad_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import Identifier
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.message import ShortText, one_form
 from backchannel.service.waits import WaitGraph
 from bridge.exchanges import Key

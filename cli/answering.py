@@ -10,7 +10,7 @@ import httpx
 
 from backchannel.client import compose
 from backchannel.errors import BY_CODE, Internal, Unavailable
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.supervision import ApprovalResponse
 from cli.door import Where, read_token
 from cli.health import http_of

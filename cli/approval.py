@@ -7,14 +7,8 @@ import json
 from typing import Any
 
 import click
-import jwt
 
-from backchannel.client import Agent, compose
 from backchannel.errors import Forbidden, NotFound
-from backchannel.protocol.message import Message
-from backchannel.protocol.supervision import AllowanceRevoke, ApprovalResponse
-from cli.answering import answered
-from cli.command import command
 from cli.door import Where, door, read_token, where_options
 from cli.group import Group
 from cli.health import ws_of
@@ -158,7 +152,7 @@ def deny(
 @click.pass_obj
 def revoke(terminal: Terminal, where: Where, allowance_id: str, reason: str) -> None:
     """Take back ALLOWANCE_ID: calls like that are asked for again."""
-    told = asyncio.run(_given(where, AllowanceRevoke, allowance_id=allowance_id, reason=reason))
+    told = asyncio.run(_given(where, "allowance_revoke", allowance_id=allowance_id, reason=reason))
     if terminal.json:
         terminal.put(told)
         return
@@ -176,19 +170,32 @@ def _answer(terminal: Terminal, where: Where, request_id: str, **fields: Any) ->
 async def _answered(where: Where, request_id: str, **fields: Any) -> dict[str, Any]:
     """As whoever the token of --url is for; else as operator."""
     if where.url:
+        from cli.answering import answered  # who only looks at requests does not wait for this
+
         return {"request_id": request_id, **await answered(where, request_id, **fields)}
-    return await command(where, ApprovalResponse, request_id=request_id, **fields)
+    return await _asked(where, "approval_response", request_id=request_id, **fields)
 
 
-async def _given(where: Where, kind: type[Message], **fields: Any) -> dict[str, Any]:
+async def _asked(where: Where, kind: str, **fields: Any) -> dict[str, Any]:
+    """As operator."""
+    from backchannel.protocol.catalog import KINDS
+    from cli.command import command
+
+    return await command(where, KINDS[kind], **fields)
+
+
+async def _given(where: Where, kind: str, **fields: Any) -> dict[str, Any]:
     """As whoever the token of --url is for; else as operator."""
     if not where.url:
-        return await command(where, kind, **fields)
+        return await _asked(where, kind, **fields)
+    from backchannel.client import Agent, compose
+    from backchannel.protocol.catalog import KINDS
+
     token = read_token(where)
     async with Agent.connect(
         _bearer(token), url=ws_of(where.url), token=token, purpose="backup", timeout=where.timeout
     ) as me:
-        result = await me.request(compose(kind, **fields))
+        result = await me.request(compose(KINDS[kind], **fields))
     return dict(result.model_extra or {})
 
 
@@ -199,6 +206,8 @@ async def _listed(where: Where, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _bearer(token: str) -> str:
     """Whom a token is for. The platform checks it; this is only how the client calls itself."""
+    import jwt
+
     try:
         return str(jwt.decode(token, options={"verify_signature": False})["sub"])
     except (jwt.InvalidTokenError, KeyError):

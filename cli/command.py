@@ -17,8 +17,9 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Entry, Fence, Publisher
 from backchannel.jetstream.read import Record, describe
 from backchannel.jetstream.tail import Tail
-from backchannel.protocol.catalog import read_object, write
+from backchannel.protocol.catalog import write
 from backchannel.protocol.identifier import OPERATOR
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.message import Message
 from backchannel.protocol.sidebar import SidebarMessage
 from backchannel.protocol.subject import InContext, InInbox, command_subject, events_stream, life_of

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import click
 
-from backchannel.client.ask import ask_once
 from backchannel.errors import BY_CODE, Internal, NotFound
 from backchannel.home import Home, Platform, Role, Settings
 from backchannel.jetstream.connection import Connection
@@ -154,6 +153,8 @@ def over_nats(connection: Connection, group: str, timeout: float) -> Ask:
 
 
 def _over_bridge(url: str, token: str, timeout: float) -> Ask:
+    from backchannel.client.ask import ask_once  # the SDK takes long to load, and few commands need it
+
     hush()
     return lambda query, params: ask_once(ws_of(url), token, query, params, timeout=timeout)
 

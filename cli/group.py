@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 import click
 
 from cli.terminal import Terminal
+
+WIDEST = 68
+"""What fits into the list of commands beside their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,11 @@ class Noun:
 
     def load(self) -> click.Command:
         module, _, name = self.place.partition(":")
-        found = getattr(importlib.import_module(module), name)
+        gc.disable()  # what loading makes stays: to look through it meanwhile only takes time
+        try:
+            found = getattr(importlib.import_module(module), name)
+        finally:
+            gc.enable()
         assert isinstance(found, click.Command)
         return found
 
@@ -88,7 +96,9 @@ class Group(_Shared, click.Group):
             super().format_commands(ctx, formatter)
             return
         with formatter.section("Commands"):
-            formatter.write_dl([(name, noun.about) for name, noun in self._nouns.items()])
+            late = [(name, noun.about) for name, noun in self._nouns.items()]
+            here = [(name, command.get_short_help_str(WIDEST)) for name, command in self.commands.items()]
+            formatter.write_dl(sorted(late + here) if here else late)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

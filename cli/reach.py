@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
-import structlog
-
 from backchannel.home import Home, NotRunning, Platform, Role, Settings
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
+from backchannel.logger import Logger
 
 
 def running(home: Home) -> Platform:
@@ -35,4 +32,4 @@ async def reach(settings: Settings, *, wait: float, role: Role = "operator") -> 
 
 def hush() -> None:
     """The library's log is for servers; stdout of a command belongs to its result."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    Logger.silent = True

@@ -12,13 +12,11 @@ from typing import Any
 import click
 
 from backchannel.errors import Unavailable
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from cli.content import gist
 from cli.door import Door, Where, door, doors, where_options
-from cli.group import Group
+from cli.group import Group, Noun
 from cli.option import Name
-from cli.sidebar_change import CHANGES
-from cli.sidebar_history import history
 from cli.terminal import Row, Terminal, age, clean, shown
 from cli.tree import branches
 
@@ -29,13 +27,28 @@ POLL = 0.5
 AWAY = 2.0
 
 
-@click.group(cls=Group)
+VERBS = {
+    "history": Noun("cli.sidebar_history:history", "Show every move of a sidebar: when, who, what and why."),
+    "spawn": Noun("cli.sidebar_change:spawn", "Open a sidebar for TASK and print its id."),
+    "post": Noun(
+        "cli.sidebar_change:post_message",
+        "Say TEXT in a sidebar, as operator.",
+    ),
+    "pause": Noun("cli.sidebar_change:pause", "Stop a sidebar for now."),
+    "resume": Noun("cli.sidebar_change:resume", "Let a paused or waiting sidebar carry on."),
+    "merge": Noun("cli.sidebar_change:merge", "Bring the findings into the parent's context, and end it."),
+    "archive": Noun("cli.sidebar_change:archive", "Put a sidebar away; it stays readable and can be forked."),
+    "fork": Noun(
+        "cli.sidebar_change:fork",
+        "Give a sidebar, also an ended one, a second life.",
+    ),
+}
+"""What is loaded when it is called: who only looks at sidebars does not wait for what changes them."""
+
+
+@click.group(cls=Group, nouns=VERBS)
 def sidebars() -> None:
     """Follow sidebars, and steer them."""
-
-
-for _verb in (history, *CHANGES):
-    sidebars.add_command(_verb)
 
 
 @sidebars.command("ls")

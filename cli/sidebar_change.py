@@ -10,13 +10,14 @@ import click
 
 from backchannel.protocol import sidebar as words
 from backchannel.protocol.message import Message
+from backchannel.protocol.sidebar_status import SidebarPriority
 from cli.command import command, post
 from cli.door import Where, where_options
 from cli.group import Command
 from cli.option import Name, Names
 from cli.terminal import Terminal, clean, shown
 
-PRIORITIES = [priority.value for priority in words.SidebarPriority]
+PRIORITIES = [priority.value for priority in SidebarPriority]
 _reason = click.option("--reason", required=True, help="Why; it is kept in the history.")
 _sidebar_id = click.argument("sidebar_id", type=Name())
 
@@ -133,7 +134,7 @@ def merge(
     failed: bool,
     open_children: str,
 ) -> None:
-    """Bring the findings into the parent's context and end the sidebar."""
+    """Bring the findings into the parent's context, and end the sidebar."""
     if (findings is None) == (text is None):
         raise click.UsageError("Give the findings: either --findings FILE or --text TEXT.")
     told = _ask(
@@ -182,9 +183,6 @@ def fork(
         new_sidebar_id=new_id,
     )
     _tell_new(terminal, told)
-
-
-CHANGES = (spawn, post_message, pause, resume, merge, archive, fork)
 
 
 def _ask(where: Where, kind: type[Message], **fields: Any) -> dict[str, Any]:

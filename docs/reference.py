@@ -11,7 +11,7 @@ from backchannel.domain.sidebar.moves import MOVES
 from backchannel.errors import BY_CODE
 from backchannel.protocol.catalog import KINDS, schema
 from backchannel.protocol.message import Message, Way
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 
 FOLDER = Path(__file__).parent / "reference"
 MADE = "<!-- Made by `make reference` from the code; do not edit. -->\n\n"

@@ -12,13 +12,8 @@ from backchannel.domain.sidebar.alarms import IDLE, SILENCE, silence
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import rfc3339
-from backchannel.protocol.sidebar import (
-    SidebarArchive,
-    SidebarCleanupWarning,
-    SidebarCommand,
-    SidebarPause,
-    SidebarStatus,
-)
+from backchannel.protocol.sidebar import SidebarArchive, SidebarCleanupWarning, SidebarCommand, SidebarPause
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import InContext
 from backchannel.service.context import Context
 from backchannel.service.declare import Service

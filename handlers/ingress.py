@@ -11,10 +11,11 @@ from backchannel.delivery.calls import called, text_of
 from backchannel.delivery.loops import Finding, is_talk
 from backchannel.jetstream.entry import Entry
 from backchannel.jetstream.read import find_id
-from backchannel.protocol.catalog import AnyMessage, read_object, write
+from backchannel.protocol.catalog import AnyMessage, write
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.emergency import CriticalFailure, SecurityEmergency
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.presence import AgentPresence

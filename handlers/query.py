@@ -15,7 +15,7 @@ from backchannel.errors import NotFound
 from backchannel.jetstream.read import page
 from backchannel.protocol.identifier import MAIN, OPERATOR, Identifier
 from backchannel.protocol.message import rfc3339
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import events_stream, life_of
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Service

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from backchannel.protocol.catalog import AnyMessage
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
 
 AGENTS = ("ada", "bob", "carol", "eve")

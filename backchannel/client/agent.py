@@ -28,7 +28,8 @@ from backchannel.errors import Unavailable
 from backchannel.protocol.frame import Hello, Intake
 from backchannel.protocol.identifier import MAIN, require_identifier
 from backchannel.protocol.message import Message
-from backchannel.protocol.sidebar import SidebarJoin, SidebarPriority, SidebarSpawn
+from backchannel.protocol.sidebar import SidebarJoin, SidebarSpawn
+from backchannel.protocol.sidebar_status import SidebarPriority
 
 Purpose = Literal["primary", "observer", "backup"]
 PAGE = 100

@@ -14,8 +14,9 @@ from backchannel.client.link import Link, LinkLost
 from backchannel.client.websocket import dial
 from backchannel.errors import BackchannelError, Unavailable
 from backchannel.protocol.attention import Query
-from backchannel.protocol.catalog import read_object, write
+from backchannel.protocol.catalog import write
 from backchannel.protocol.frame import ErrorFrame, Hello
+from backchannel.protocol.json_object import read_object
 
 
 async def ask_once(

@@ -19,8 +19,8 @@ from backchannel.client.notice import Gap
 from backchannel.client.requests import Requests
 from backchannel.errors import BackchannelError, BadFrame, Forbidden
 from backchannel.protocol import frame as frames
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.frame import ErrorFrame, Frame, Goodbye, Hello, Welcome
+from backchannel.protocol.json_object import read_object
 
 WELCOME_WITHIN = 15.0
 GAPS_KEPT = 64

@@ -15,6 +15,7 @@ from backchannel.client.steering import Steering
 from backchannel.errors import BackchannelError
 from backchannel.protocol import sidebar as words
 from backchannel.protocol.result import Result
+from backchannel.protocol.sidebar_status import SidebarPriority
 
 if TYPE_CHECKING:
     from backchannel.client.agent import Agent
@@ -51,7 +52,7 @@ class Sidebar(Steering):
         *,
         topic: str | None = None,
         data_refs: Sequence[str] = (),
-        priority: words.SidebarPriority | str | None = None,
+        priority: SidebarPriority | str | None = None,
         sealed: bool = False,
     ) -> Receipt:
         """Say something to everyone in it; `sealed`: so that nobody but them can read it.
@@ -110,7 +111,7 @@ class Sidebar(Steering):
         sidebar_id: str | None = None,
         specialties: Sequence[str] = (),
         success_criteria: str | None = None,
-        priority: words.SidebarPriority | str | None = None,
+        priority: SidebarPriority | str | None = None,
         coordinator: str | None = None,
         depth: int | None = None,
     ) -> OpenedSidebar:

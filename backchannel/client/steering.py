@@ -9,6 +9,7 @@ from backchannel.client.compose import compose
 from backchannel.protocol import sidebar as words
 from backchannel.protocol.message import Message
 from backchannel.protocol.result import Result
+from backchannel.protocol.sidebar_status import SidebarStatus
 
 if TYPE_CHECKING:
     from backchannel.client.agent import Agent
@@ -47,7 +48,7 @@ class Steering:
         """
         return await self._ask(words.SidebarResume, reason=reason)
 
-    async def move(self, status: words.SidebarStatus | str, reason: str | None = None) -> Result:
+    async def move(self, status: SidebarStatus | str, reason: str | None = None) -> Result:
         """Move to another status, such as testing, reviewing or consolidating.
 
         Raises:

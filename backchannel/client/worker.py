@@ -24,8 +24,8 @@ from backchannel.errors import BackchannelError, Forbidden, Unavailable
 from backchannel.home import DEFAULT_FOLDER, Home
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Arrived, Connection
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import require_identifier
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.sealed import from_text
 from backchannel.protocol.subject import service_subject, tool_subject
 

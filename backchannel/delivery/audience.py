@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backchannel.protocol.identifier import MAIN
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone
 
 CLOSED: frozenset[str] = frozenset({SidebarStatus.MERGED, SidebarStatus.ARCHIVED, SidebarStatus.FAILED})

@@ -37,9 +37,10 @@ from backchannel.errors import (
     TooLarge,
 )
 from backchannel.protocol.attention import Infodump, QualityUpdate, Query, Renew, SubscriptionUpdate
-from backchannel.protocol.catalog import AnyMessage, bad_message, read_message, read_object
+from backchannel.protocol.catalog import AnyMessage, bad_message, read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Ack, CloseCode, Hello, Subscription
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.message import rfc3339
 
 WARNED_BEFORE = 60.0

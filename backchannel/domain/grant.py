@@ -49,7 +49,7 @@ class Grant:
 class _Payload(BaseModel):
     """A grant as it is signed: a JWT (RFC 7519) with EdDSA over Ed25519 (RFC 8037)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     aud: str
     grant_id: str

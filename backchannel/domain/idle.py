@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from backchannel.domain.settings import Cleanup
 from backchannel.domain.sidebar.moves import legal
 from backchannel.domain.sidebar.state import Sidebar, Warned
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 
 
 @dataclass(frozen=True, slots=True)

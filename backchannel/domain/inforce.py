@@ -19,7 +19,7 @@ FREEDOM: dict[SupervisionLevel, int] = {"locked": 0, "high": 1, "medium": 2, "lo
 class ToolNarrowing(BaseModel):
     """``removed``: as if the token did not name them. ``blocked``: refused, whatever else says they may."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     removed: Names = ()
     blocked: Names = ()
@@ -36,7 +36,7 @@ class InForce(BaseModel):
         by: who decided it; ``at`` is when (RFC 3339), ``reason`` is why.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     version: Annotated[int, Field(ge=1)] = 1
     level: SupervisionLevel | None = None

@@ -20,7 +20,7 @@ Waits = Annotated[float, Field(ge=1, le=YEAR)]
 class Section(BaseModel):
     """Settings that belong together. Each says in one sentence what it is for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
 
 class Cleanup(Section):

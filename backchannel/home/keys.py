@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import structlog
-
 from backchannel.delivery.keys import Key, Keys
 from backchannel.home import files
 from backchannel.home.files import FolderError
+from backchannel.logger import Logger
 
-log = structlog.get_logger("backchannel.keys")
+log = Logger("backchannel.keys")
 Stamp = tuple[int, ...]
 
 

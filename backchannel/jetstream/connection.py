@@ -10,18 +10,17 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from backchannel.errors import BadMessage, TooLarge, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.arrived import Arrived, Receiver, Reply
 from backchannel.jetstream.head import status_of, write_head
 from backchannel.jetstream.keeper import Keeper, Timings, refusal
 from backchannel.jetstream.wire import Wire
+from backchannel.logger import Logger
 
 __all__ = ["Arrived", "Connection", "Reply", "Subscription", "Timings"]
 
-log = structlog.get_logger()
+log = Logger(__name__)
 MOST_UNSENT = 64 << 20
 NO_RESPONDERS = 503
 _UNFIT = re.compile(r"[\x00-\x20\x7f]|^$|^\.|\.$|\.\.")

@@ -9,14 +9,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from backchannel.errors import Forbidden
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.wire import Wire
+from backchannel.logger import Logger
 from backchannel.tls import trusting
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 MISSES = 2
 GRACE = 0.1

@@ -8,7 +8,6 @@ from itertools import count
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.errors import BackchannelError, Internal, QueueFull, Unavailable
 from backchannel.jetstream.answer import AGAIN, IN_FLIGHT, STALE, failed, number_of
@@ -17,10 +16,11 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.entry import EXPECTED, MSG_ID, Entry, Fence, Stored, covers, fenced
 from backchannel.jetstream.head import status_of, write_head
 from backchannel.jetstream.read import find_id
+from backchannel.logger import Logger
 
 __all__ = ["EXPECTED", "MSG_ID", "Entry", "Fence", "Publisher", "Stored", "covers"]
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 SWEEP = 0.1
 BUSY = 0.1

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.errors import BackchannelError, Unavailable
 from backchannel.jetstream.answer import api
@@ -18,8 +17,9 @@ from backchannel.jetstream.continuity import Continuity, Mark
 from backchannel.jetstream.delivery import numbers_of, record_of
 from backchannel.jetstream.head import read_head, status_of, status_text
 from backchannel.jetstream.read import Record, StreamFacts, last
+from backchannel.logger import Logger
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 BATCH = 1000
 REFILL = 500

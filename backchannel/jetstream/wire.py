@@ -12,15 +12,15 @@ import asyncio
 import contextlib
 from typing import Any, cast
 
-import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 from nats.protocol.parser import Parser
 
 from backchannel.jetstream.arrived import Receiver
+from backchannel.logger import Logger
 
-log = structlog.get_logger()
+log = Logger(__name__)
 CRLF = b"\r\n"
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.errors import BackchannelError, NotFound, Unavailable
 from backchannel.jetstream.answer import api
@@ -17,8 +16,9 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.delivery import numbers_of, record_of
 from backchannel.jetstream.head import status_of, status_text
 from backchannel.jetstream.record import Record
+from backchannel.logger import Logger
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 ACK_WAIT = 5.0
 BEATS = 2.5

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-import pydantic_core
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from backchannel.errors import BadFrame, BadMessage, UnknownType
+from backchannel.errors import BadMessage, UnknownType
 from backchannel.protocol import attention, emergency, memory, mention, presence, result, sidebar, supervision
 from backchannel.protocol.frame import ClientFrame, DuplicateAck, ServerFrame
 from backchannel.protocol.message import Message, Way
@@ -47,27 +46,10 @@ AnyMessage = (
     | result.Result
 )
 
-MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 KINDS: dict[str, type[Message]] = {kind.model_fields["type"].default: kind for kind in get_args(AnyMessage)}
 """Each message type and its class."""
 
 FROM_CLIENTS: frozenset[str] = frozenset(name for name, kind in KINDS.items() if kind.way is not Way.PLATFORM)
-_WIRE: TypeAdapter[Any] = TypeAdapter(AnyMessage | ClientFrame | ServerFrame | DuplicateAck)
-
-
-def read_object(raw: bytes | str) -> dict[str, Any]:
-    """The JSON object in ``raw``.
-
-    Raises:
-        BadFrame: not UTF-8, not JSON (RFC 8259: no NaN), nested too deeply, or not an object.
-    """
-    try:
-        value = pydantic_core.from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise BadFrame(f"The frame is not valid JSON: {error}.") from None
-    if isinstance(value, dict):
-        return value
-    raise BadFrame("The frame must be one JSON object.")
 
 
 def read_message(content: dict[str, Any]) -> AnyMessage:
@@ -102,7 +84,8 @@ def write(message: Message) -> bytes:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of everything that may pass over a connection."""
-    found = _WIRE.json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    wire: TypeAdapter[Any] = TypeAdapter(AnyMessage | ClientFrame | ServerFrame | DuplicateAck)
+    found = wire.json_schema(by_alias=True, ref_template="#/$defs/{model}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Backchannel wire protocol, version 1",

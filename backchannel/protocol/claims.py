@@ -19,7 +19,7 @@ Names = Annotated[list[Identifier], Field(max_length=1024)]
 class Tools(BaseModel):
     """Tool names by how they may be used; ``blocked`` wins over all others."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
 
     allowed: Names = []
     restricted: Names = []
@@ -30,7 +30,7 @@ class Tools(BaseModel):
 class ToolChains(BaseModel):
     """Limits on chains of tool calls."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
 
     allowed_chains: Names = []
     supervised_chains: Names = []
@@ -47,7 +47,7 @@ class Claims(BaseModel):
     agents; its bearer is a worker, and comes in over NATS to do that and nothing else.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
 
     sub: Identifier
     aud: Literal["backchannel"] = "backchannel"

@@ -15,7 +15,7 @@ SUBPROTOCOL = "backchannel.v1"
 class Frame(BaseModel):
     """One JSON object on the connection. Unknown fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, populate_by_name=True)
 
     type: str
 
@@ -23,7 +23,7 @@ class Frame(BaseModel):
 class Resume(BaseModel):
     """Where a client left off: the session it had and the last position it knows."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     session: Annotated[str, Field(max_length=512)] | None = None
     cursor: Annotated[str, Field(max_length=512)] | None = None
@@ -32,7 +32,7 @@ class Resume(BaseModel):
 class Intake(BaseModel):
     """What an agent says of itself on arrival; shown in the directory."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
 
     specialties: Agents = []
     availability: Literal["available", "busy", "offline"] = "available"
@@ -43,7 +43,7 @@ class Intake(BaseModel):
 class Subscription(BaseModel):
     """What a connection wants to hear."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     mode: Literal["relevant", "focused", "everything"] = "relevant"
     focus: Annotated[list[ShortText], Field(max_length=256)] = []
@@ -53,7 +53,7 @@ class Subscription(BaseModel):
 class Quality(BaseModel):
     """What to do when the line is slow."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
 
     slow_connection: Literal["summaries", "full_delayed", "critical_only"] = "summaries"
     mbps: Annotated[float, Field(ge=0)] | None = None

@@ -13,7 +13,7 @@ from backchannel.protocol.message import Message, References, ShortText, Text, W
 class Exchange(BaseModel):
     """One thing worth remembering, with the topic it belongs to and the artifacts it rests on."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
 
     content: Annotated[str, StringConstraints(strict=True, max_length=1_000_000)] | dict[str, Any] | list[Any]
     topic: Identifier | None = None

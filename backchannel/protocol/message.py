@@ -53,7 +53,7 @@ class Message(BaseModel):
     Unknown fields are kept, so that an older platform does not lose what a newer client says.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True, populate_by_name=True)
 
     way: ClassVar[Way] = Way.PLATFORM
     example: ClassVar[dict[str, Any]] = {}

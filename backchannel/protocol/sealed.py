@@ -46,7 +46,7 @@ PublicKey = Annotated[Octets, Field(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 class Slot(BaseModel):
     """The content key, wrapped for one reader: for the key whose public half is `key`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     key: PublicKey
     wrapped: Annotated[Octets, Field(min_length=48, max_length=48)]
@@ -58,7 +58,7 @@ class Envelope(BaseModel):
     The nonce belongs to `ciphertext`; `ephemeral` is the public half of a key made for this message alone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     sealed: Literal["v1"] = "v1"
     sender_key: PublicKey

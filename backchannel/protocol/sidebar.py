@@ -6,38 +6,13 @@ that the group's log keeps. What a client writes into those fields is ignored.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.message import Agents, Message, References, Seconds, ShortText, Text, Way
-
-
-class SidebarStatus(StrEnum):
-    """The ten statuses of a sidebar."""
-
-    ACTIVE = "active"
-    TESTING = "testing"
-    PAUSED = "paused"
-    WAITING = "waiting"
-    REVIEWING = "reviewing"
-    SPAWNING_CHILD = "spawning_child"
-    CONSOLIDATING = "consolidating"
-    MERGED = "merged"
-    ARCHIVED = "archived"
-    FAILED = "failed"
-
-
-class SidebarPriority(StrEnum):
-    """The five priorities of a sidebar; each is also the lane its events travel in."""
-
-    CRITICAL = "critical"
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-    BACKGROUND = "background"
+from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 
 
 class Inherit(BaseModel):
@@ -46,7 +21,7 @@ class Inherit(BaseModel):
     ``depth`` counts ancestors: 0 inherits nothing, 1 the parent's own context, 2 its parent's too.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
 
     depth: Annotated[int, Field(ge=0, le=64, strict=True)] | None = None
 
@@ -54,7 +29,7 @@ class Inherit(BaseModel):
 class ContextRange(BaseModel):
     """A stretch of one context, by reference: positions after ``from`` and up to and including ``to``."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(defer_build=True, extra="allow", frozen=True, populate_by_name=True)
 
     context_id: Identifier
     start: str = Field(alias="from")

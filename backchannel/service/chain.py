@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-import structlog
-
 from backchannel.domain.audit import GENESIS, Damaged, Link, chained, read_link
 from backchannel.domain.audit.deed import Seal
 from backchannel.errors import BackchannelError, Unavailable
@@ -20,9 +18,10 @@ from backchannel.jetstream.batch import attempt
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.entry import MSG_ID, Entry, Fence, Stored, fenced
 from backchannel.jetstream.read import Record, following, last, read_one
+from backchannel.logger import Logger
 from backchannel.protocol.subject import AUDIT
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 MOST = 500
 """Records in one commit; the server takes a thousand."""

@@ -17,9 +17,9 @@ from backchannel.domain.sidebar import Sidebar
 from backchannel.errors import Forbidden, NotFound, Unavailable
 from backchannel.jetstream.publish import Fence
 from backchannel.jetstream.read import Record, following, last, read_one
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import (
     Asked,
     content_of,

@@ -11,7 +11,7 @@ import pydantic_core
 
 from backchannel.errors import BadMessage, Conflict, NotFound, QueueFull
 from backchannel.jetstream.connection import Arrived
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.subject import Asked, service_subject
 from backchannel.service.commit import STALE_TRIES, committed

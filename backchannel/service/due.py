@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 
 from backchannel.errors import Internal
 from backchannel.jetstream.record import Record
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import PLATFORM
+from backchannel.protocol.json_object import read_object
 from backchannel.service.follow import FAMILY, Origin
 
 REDELIVERS = "Bc-Redelivers"

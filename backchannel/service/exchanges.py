@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from backchannel.delivery.cursor import Cursor
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.read import Record, page
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import InContext, content_of, events_stream, locate
 from backchannel.service.house import House
 

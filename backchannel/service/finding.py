@@ -10,8 +10,8 @@ from backchannel.delivery.audience import Membership, life
 from backchannel.delivery.cursor import Cursor
 from backchannel.errors import BackchannelError, BadMessage
 from backchannel.jetstream.read import Record, page
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import InContext, InInbox, Located, events_stream, inbox_of, life_of, locate
 from backchannel.service.house import House

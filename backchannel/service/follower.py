@@ -14,8 +14,8 @@ from backchannel.errors import Conflict, Internal, NotFound
 from backchannel.jetstream.read import read_one
 from backchannel.jetstream.record import Record
 from backchannel.jetstream.work import Delivery, Work
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import PLATFORM
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import Asked, again_subject, events_stream, locate
 from backchannel.service.commit import STALE_TRIES, committed
 from backchannel.service.context import Context

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-import structlog
-
 from backchannel.delivery.loops import MOST_KNOWN
 from backchannel.delivery.sameness import Sameness, State
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Record, StreamFacts, describe, last
 from backchannel.jetstream.tail import Tail
-from backchannel.protocol.catalog import read_object
+from backchannel.logger import Logger
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import events_stream, happened_in, locate
 from backchannel.service.rounds import Members, Rounds
 from backchannel.service.states import digest_of
 
-log = structlog.get_logger()
+log = Logger(__name__)
 REACH = 5.0
 """Seconds after which whoever waits for what is in the log is told to come again."""
 

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import httpx
 from pydantic_core import from_json
 
 from backchannel.domain.directory import humans_of
@@ -18,7 +17,7 @@ from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import StreamFacts, describe, following, page
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import events_stream, life_of, order_subject
 from backchannel.service.hearing import Hearing
 from backchannel.service.keeping import NOWHERE, Records
@@ -109,6 +108,8 @@ class House:
             Unavailable: it did not take it, and may later.
             Forbidden: it does not want it.
         """
+        import httpx  # few platforms call other programs, and every start would load it
+
         try:
             async with httpx.AsyncClient(timeout=POST_SECONDS, trust_env=False) as client:
                 answer = await client.post(address, content=body, headers=dict(headers))

@@ -9,7 +9,7 @@ import pydantic_core
 
 from backchannel.errors import NotFound, QueueFull
 from backchannel.jetstream.connection import Arrived
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Responder, Service
 from backchannel.service.house import House

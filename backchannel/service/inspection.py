@@ -8,8 +8,8 @@ from typing import Any
 from backchannel.delivery.cursor import Cursor
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.read import Record, describe, page
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN, OPERATOR
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import COMMANDS, InContext, InInbox, asked, events_stream, locate
 from backchannel.service.context import Inquiry

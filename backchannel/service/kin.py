@@ -15,10 +15,10 @@ from backchannel.protocol.sidebar import (
     SidebarFork,
     SidebarMerge,
     SidebarSpawn,
-    SidebarStatus,
     SidebarStatusUpdate,
     SidebarWaitingUpdate,
 )
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.service.context import Context
 
 MOST = 512

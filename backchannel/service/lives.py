@@ -6,19 +6,19 @@ import asyncio
 import random
 from collections.abc import Coroutine
 
-import structlog
-
 from backchannel.domain.sidebar import Sidebar, evolve
 from backchannel.errors import BackchannelError, Unavailable
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Record, StreamFacts, describe, last, page
 from backchannel.jetstream.tail import Tail
-from backchannel.protocol.catalog import AnyMessage, read_message, read_object
+from backchannel.logger import Logger
+from backchannel.protocol.catalog import AnyMessage, read_message
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import InContext, events_stream, life_of, lives, locate
 from backchannel.service.shelf import Shelf
 from backchannel.service.snapshot import Snapshots
 
-log = structlog.get_logger()
+log = Logger(__name__)
 REACH = 5.0
 SLICE = 0.5
 SAVE_EVERY = 10.0

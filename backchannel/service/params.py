@@ -13,7 +13,7 @@ from backchannel.protocol.catalog import bad_message
 class Params(BaseModel):
     """What a query may say. Fields it does not know are an error, so that a slip of the pen shows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
 
 P = TypeVar("P", bound=Params)

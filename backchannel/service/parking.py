@@ -7,17 +7,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
-import structlog
-
 from backchannel.delivery.loops import Finding
 from backchannel.errors import BackchannelError, Quarantined
 from backchannel.jetstream.entry import Entry
 from backchannel.jetstream.publish import Publisher
+from backchannel.logger import Logger
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.service.admit import Sender
 from backchannel.service.quarantine import notice, parked
 
-log = structlog.get_logger("quarantine")
+log = Logger("quarantine")
 MOST_KEPT = 1_000
 """Messages of one agent that a process parks within one window; the others are refused all the same."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import structlog
 from pydantic_core import from_json
 
 from backchannel.domain.curator import Received
+from backchannel.logger import Logger
 from backchannel.protocol.message import one_form
 from backchannel.service.house import House
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 
 async def received(house: House, group: str, epoch: str, agent: str = "*") -> dict[str, Received]:

@@ -13,7 +13,7 @@ from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Entry, Publisher
 from backchannel.jetstream.read import Record, page
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import DEAD, again_subject
 from backchannel.service.due import REDELIVERS
 from backchannel.service.follow import DUE_KEPT

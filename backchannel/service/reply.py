@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pydantic_core
-import structlog
 
 from backchannel.errors import BackchannelError, Internal
 from backchannel.jetstream.connection import Arrived, Connection
+from backchannel.logger import Logger
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 
 class Replies:

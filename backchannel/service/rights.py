@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
 from pydantic import ValidationError
 
 from backchannel.domain.inforce import InForce, effective, why_refused
@@ -16,11 +15,12 @@ from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.tail import Tail
+from backchannel.logger import Logger
 from backchannel.protocol.catalog import bad_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.message import rfc3339
 
-log = structlog.get_logger()
+log = Logger(__name__)
 BUCKET = "BC_rights"
 TRIES = 8
 OnChange = Callable[[str, str], None]

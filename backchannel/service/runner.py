@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.domain.decision import Decision
 from backchannel.errors import BackchannelError, Internal, WrongSender
 from backchannel.jetstream.work import Delivery, Work
-from backchannel.protocol.catalog import read_message, read_object
+from backchannel.logger import Logger
+from backchannel.protocol.catalog import read_message
 from backchannel.protocol.identifier import OPERATOR
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.lane import LANES, Lane
 from backchannel.protocol.message import Message
 from backchannel.protocol.subject import COMMANDS, Asked, asked, command_subject
@@ -27,7 +28,7 @@ from backchannel.service.house import House
 from backchannel.service.setaside import set_aside
 from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 Clock = Callable[[], datetime]
 

@@ -6,12 +6,11 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
-
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.sweep import sweep
+from backchannel.logger import Logger
 from backchannel.protocol.subject import COMMANDS
 from backchannel.service.declare import Service
 from backchannel.service.desk import Desks
@@ -24,7 +23,7 @@ from backchannel.service.timers import Timers
 from backchannel.service.trust import Trust
 from backchannel.service.watcher import Watching
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 KEPT_AFTER_HANDLING = 600.0
 """Seconds for which a handled command stays: twice the window in which its repetition is recognised."""

@@ -10,8 +10,9 @@ import pydantic_core
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.publish import Entry
 from backchannel.jetstream.work import Delivery
-from backchannel.protocol.catalog import read_object, write
+from backchannel.protocol.catalog import write
 from backchannel.protocol.identifier import PLATFORM
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.mention import Undeliverable
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.subject import Asked, InInbox

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.domain.settings import DEFAULTS, Settings
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.tail import Tail
+from backchannel.logger import Logger
 
-log = structlog.get_logger()
+log = Logger(__name__)
 BUCKET = "BC_config"
 
 

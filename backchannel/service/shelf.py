@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from backchannel.domain.sidebar import Sidebar
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import pydantic_core
-import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from backchannel.domain.sidebar import Sidebar
@@ -18,9 +17,10 @@ from backchannel.jetstream.bucket import Bucket, Value, value_in
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.entry import MSG_ID
 from backchannel.jetstream.read import Record, StreamFacts, last, read_one
+from backchannel.logger import Logger
 from backchannel.protocol.subject import events_stream
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 FOLD = 2
 """To be raised whenever `evolve` makes something else of the same events: older snapshots are void then."""

@@ -9,8 +9,8 @@ from backchannel.delivery.cursor import Cursor
 from backchannel.domain.curator import Received
 from backchannel.domain.handling import Claim, Stage
 from backchannel.jetstream.read import following
-from backchannel.protocol.catalog import read_object
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import (
     InContext,

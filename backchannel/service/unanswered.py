@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import structlog
-
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.work import Delivery
+from backchannel.logger import Logger
 from backchannel.service.house import House
 from backchannel.service.setaside import keep
 from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
 
-log = structlog.get_logger()
+log = Logger(__name__)
 UNREACHED = 5.0
 """Seconds after which it is tried again when it could not even be set aside."""
 

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid5
 
-import structlog
-
 from backchannel.domain.decision import Decision, Timer
 from backchannel.domain.settings import Settings
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.bucket import value_in
 from backchannel.jetstream.read import Record
 from backchannel.jetstream.tail import Tail
+from backchannel.logger import Logger
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.service.follow import FAMILY, Origin, follow_ups
 from backchannel.service.house import House
 
-log = structlog.get_logger()
+log = Logger(__name__)
 RETRY = 0.5
 MOST_SEEN = 100_000
 

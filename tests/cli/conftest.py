@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
+from backchannel.logger import Logger
 from cli.main import run
 from tests.cli.console import Answer, Up
 
@@ -20,7 +20,6 @@ def inside(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., Answer]]:
     """`inside(*words)` runs a command in this process: for the many ways of saying it wrong."""
-    before = structlog.get_config()
     for name in [name for name in os.environ if name.startswith("BACKCHANNEL_")]:
         monkeypatch.delenv(name)
 
@@ -30,7 +29,7 @@ def inside(
         return Answer(code, said.out, said.err)
 
     yield once
-    structlog.configure(**before)
+    Logger.silent = False
 
 
 @pytest.fixture

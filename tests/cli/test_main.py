@@ -13,6 +13,7 @@ import pytest
 
 from cli import failure
 from cli.main import NOUNS, root
+from cli.sidebar import VERBS
 from tests.cli.console import PROGRAM, Answer, backchannel, environment
 
 Inside = Callable[..., Answer]
@@ -37,11 +38,33 @@ def test_help_loads_nothing_it_does_not_need() -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+@pytest.mark.parametrize("noun", ["status", "sidebars", "streams", "approvals", "explain", "healthcheck"])
+def test_commands_that_look_load_neither_the_sdk_nor_the_rules(noun: str) -> None:
+    script = (
+        f"import sys; from cli.main import run; code = run(['{noun}', '--help']);"
+        "heavy = {'pydantic', 'cryptography', 'structlog', 'httpx', 'jwt', 'websockets',"
+        " 'backchannel.client', 'backchannel.domain', 'backchannel.service'};"
+        "print(code, sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
 def test_help_lists_every_noun_with_the_line_it_has_itself() -> None:
     listed = backchannel("--help").out
     for name, noun in NOUNS.items():
         assert f"{name:<11}  {noun.about}" in listed
         assert noun.load().get_short_help_str(100).rstrip(".") == noun.about.rstrip(".")
+
+
+def test_help_of_sidebars_lists_every_verb_with_the_line_it_has_itself(inside: Inside) -> None:
+    listed = inside("sidebars", "--help").out
+    for name, verb in VERBS.items():
+        assert f"  {name:<7}  {verb.about}" in listed
+        said = verb.load().get_short_help_str(200)
+        assert verb.load().name == name and said.startswith(verb.about.partition(",")[0].rstrip("."))
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

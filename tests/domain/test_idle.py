@@ -14,7 +14,7 @@ from backchannel.domain.settings import Cleanup
 from backchannel.domain.sidebar import TERMINAL, Sidebar
 from backchannel.domain.sidebar.state import Waiting, Warned
 from backchannel.protocol.message import rfc3339
-from backchannel.protocol.sidebar import SidebarPriority, SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 POLICY = Cleanup(warn_after=100.0, pause_after=10.0, archive_after=50.0)

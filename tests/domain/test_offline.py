@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backchannel.domain.offline import collaborators, is_news, look
 from backchannel.domain.sidebar import Sidebar
-from backchannel.protocol.sidebar import SidebarPriority, SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECONDS = st.integers(0, 600).map(lambda seconds: NOON + timedelta(seconds=seconds))

@@ -14,7 +14,7 @@ from backchannel.domain.rights import RIGHTS, Action, Asker, Role, may, roles
 from backchannel.domain.sidebar import Ask, Sidebar, decide
 from backchannel.errors import BackchannelError, Forbidden
 from backchannel.protocol.identifier import OPERATOR, PLATFORM
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
 from tests.domain.paper import Paper
 

@@ -7,7 +7,7 @@ import pytest
 from backchannel.domain.sidebar import MOVES, TERMINAL
 from backchannel.errors import Conflict, Forbidden, IllegalTransition, NotFound, TooLarge
 from backchannel.protocol.catalog import write
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
 from tests.domain.paper import Paper
 

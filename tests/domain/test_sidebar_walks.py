@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from backchannel.domain.sidebar import MOVES, Sidebar
 from backchannel.errors import BackchannelError
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
 from tests.domain.paper import Paper
 

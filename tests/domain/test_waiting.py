@@ -15,7 +15,8 @@ from backchannel.domain.settings import USUAL
 from backchannel.domain.sidebar import Sidebar
 from backchannel.domain.sidebar.wait import MOST_AWAITED, WAITS, overdue
 from backchannel.errors import BackchannelError, NotFound, TooLarge, WouldDeadlock
-from backchannel.protocol.sidebar import SidebarClosed, SidebarStatus
+from backchannel.protocol.sidebar import SidebarClosed
+from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
 from tests.domain.paper import Paper
 

@@ -12,8 +12,9 @@ from backchannel.delivery.effect import Effect, Keep, Part
 from backchannel.delivery.session import Session, State
 from backchannel.delivery.token import draft, sign, verify
 from backchannel.errors import BackchannelError
-from backchannel.protocol.catalog import FROM_CLIENTS, KINDS, read_message, read_object
+from backchannel.protocol.catalog import FROM_CLIENTS, KINDS, read_message
 from backchannel.protocol.identifier import is_identifier
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.lane import LANES
 from backchannel.protocol.sealed import envelope_in
 from backchannel.protocol.subject import asked, locate

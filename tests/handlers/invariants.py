@@ -8,8 +8,8 @@ from typing import Any
 
 from backchannel.domain.sidebar import MOVES, Sidebar, fold
 from backchannel.jetstream.read import Record
-from backchannel.protocol.catalog import read_object
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.json_object import read_object
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import InContext, InInbox, locate
 from backchannel.service.lives import event_of
 from tests.handlers.crew import Command

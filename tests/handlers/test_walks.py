@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 
 from backchannel.domain.sidebar import TERMINAL
 from backchannel.jetstream.read import Record
-from backchannel.protocol.catalog import read_object, write
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.catalog import write
+from backchannel.protocol.json_object import read_object
+from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
 from tests.handlers.crew import Command, Crew, InLoop, InProcess
 from tests.handlers.invariants import check

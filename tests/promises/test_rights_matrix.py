@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import structlog
 
 from backchannel.domain.rights import RIGHTS, Action, Role
 from backchannel.errors import BackchannelError
+from backchannel.logger import Logger
 from backchannel.protocol.catalog import KINDS
 from backchannel.protocol.identifier import OPERATOR
 from cli.command import command, post
@@ -128,9 +128,8 @@ async def house(serving: Platform) -> AsyncIterator[House]:
     }
     names = ("ada", "bob", "cora", "fay", "pat", "hugo", "otto", "eve")
     agents = {name: await serving.enter(serving.signed(name, **claims.get(name, {}))) for name in names}
-    logging = structlog.get_config()
     yield House(serving, agents)
-    structlog.configure(**logging)
+    Logger.silent = False
     await serving.part()
 
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backchannel.errors import BackchannelError, BadFrame, BadMessage, UnknownType
-from backchannel.protocol.catalog import FROM_CLIENTS, KINDS, read_message, read_object, schema, write
+from backchannel.protocol.catalog import FROM_CLIENTS, KINDS, read_message, schema, write
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.message import Way
 
 SEED_TYPES = {

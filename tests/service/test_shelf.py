@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar
 from backchannel.errors import BackchannelError
-from backchannel.protocol.sidebar import SidebarStatus
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.service.shelf import Search, Shelf
 from tests.domain.paper import Paper
 from tests.histories import AGENTS, Step, steps

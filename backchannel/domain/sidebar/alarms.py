@@ -9,13 +9,8 @@ from backchannel.domain.decision import Outgoing, Timer
 from backchannel.domain.settings import Settings
 from backchannel.domain.sidebar.fold import WAITING_STILL
 from backchannel.domain.sidebar.moves import TERMINAL
-from backchannel.protocol.sidebar import (
-    SidebarFork,
-    SidebarMessageBody,
-    SidebarSpawn,
-    SidebarStatus,
-    SidebarWaitingUpdate,
-)
+from backchannel.protocol.sidebar import SidebarFork, SidebarMessageBody, SidebarSpawn, SidebarWaitingUpdate
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import InContext
 
 IDLE, SILENCE = "idle", "silence"

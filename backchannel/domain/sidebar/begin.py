@@ -14,14 +14,8 @@ from backchannel.errors import Conflict, IllegalTransition, TooLarge
 from backchannel.protocol.identifier import MAIN, RESERVED_NAMES
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import rfc3339
-from backchannel.protocol.sidebar import (
-    ContextRange,
-    SidebarChildSpawn,
-    SidebarFork,
-    SidebarPriority,
-    SidebarSpawn,
-    SidebarStatus,
-)
+from backchannel.protocol.sidebar import ContextRange, SidebarChildSpawn, SidebarFork, SidebarSpawn
+from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 from backchannel.protocol.subject import InContext
 
 

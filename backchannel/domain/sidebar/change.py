@@ -18,10 +18,10 @@ from backchannel.protocol.sidebar import (
     SidebarMessageBody,
     SidebarPause,
     SidebarResume,
-    SidebarStatus,
     SidebarStatusUpdate,
     SidebarTestResult,
 )
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import InContext
 
 ENDS_OTHERWISE = {

@@ -22,11 +22,11 @@ from backchannel.protocol.sidebar import (
     SidebarPause,
     SidebarResume,
     SidebarSpawn,
-    SidebarStatus,
     SidebarStatusUpdate,
     SidebarTestResult,
     SidebarWaitingUpdate,
 )
+from backchannel.protocol.sidebar_status import SidebarStatus
 
 
 def decide(ask: Ask) -> Decision:

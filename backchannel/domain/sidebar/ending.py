@@ -19,9 +19,9 @@ from backchannel.protocol.sidebar import (
     SidebarArchive,
     SidebarClosed,
     SidebarMerge,
-    SidebarStatus,
     SidebarStatusUpdate,
 )
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import InContext
 
 

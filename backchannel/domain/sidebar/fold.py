@@ -20,13 +20,12 @@ from backchannel.protocol.sidebar import (
     SidebarMerge,
     SidebarMessageBody,
     SidebarPause,
-    SidebarPriority,
     SidebarSpawn,
-    SidebarStatus,
     SidebarStatusUpdate,
     SidebarTestResult,
     SidebarWaitingUpdate,
 )
+from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 
 TESTS_KEPT = 100
 RESULTS_KEPT = 100

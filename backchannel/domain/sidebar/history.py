@@ -20,11 +20,11 @@ from backchannel.protocol.sidebar import (
     SidebarPause,
     SidebarResume,
     SidebarSpawn,
-    SidebarStatus,
     SidebarStatusUpdate,
     SidebarTestResult,
     SidebarWaitingUpdate,
 )
+from backchannel.protocol.sidebar_status import SidebarStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backchannel.errors import IllegalTransition
-from backchannel.protocol.sidebar import SidebarStatus as S
+from backchannel.protocol.sidebar_status import SidebarStatus as S
 
 MOVES: Mapping[S, frozenset[S]] = {
     S.ACTIVE: frozenset(S) - {S.ACTIVE},

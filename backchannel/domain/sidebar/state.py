@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backchannel.domain.sidebar.moves import TERMINAL
-from backchannel.protocol.sidebar import ContextRange, SidebarPriority, SidebarStatus
+from backchannel.protocol.sidebar import ContextRange
+from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 
 REMEMBERED = 128
 """How many recent causes a sidebar remembers, so that a command that comes again has no second effect.

@@ -17,11 +17,8 @@ from backchannel.errors import NotFound, TooLarge, WouldDeadlock
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import Message, rfc3339
-from backchannel.protocol.sidebar import (
-    SidebarClosed,
-    SidebarStatus,
-    SidebarWaitingUpdate,
-)
+from backchannel.protocol.sidebar import SidebarClosed, SidebarWaitingUpdate
+from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import InContext
 
 WAITS = "waits"

@@ -14,7 +14,7 @@ Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class _Rule(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
 
 class ToolRule(_Rule):

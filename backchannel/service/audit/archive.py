@@ -10,11 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from backchannel.errors import BackchannelError
 from backchannel.home.files import reason
 from backchannel.jetstream.connection import Subscription
+from backchannel.logger import Logger
 from backchannel.service.audit.copying import Copying
 from backchannel.service.audit.locate import head
 from backchannel.service.audit.scribe import Scribe
@@ -26,7 +25,7 @@ from backchannel.service.audit.table import Table
 from backchannel.service.audit.unfinished import reconcile, tell_unfinished
 from backchannel.service.house import House
 
-log = structlog.get_logger()
+log = Logger(__name__)
 LOCK = "lock"
 LOCK_POLL = 1.0
 SETTLED = 2.0

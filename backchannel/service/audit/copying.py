@@ -9,18 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import structlog
-
 from backchannel.domain.audit import GENESIS, Damaged, Link, read_link
 from backchannel.errors import BackchannelError
 from backchannel.home.files import reason
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Record
 from backchannel.jetstream.walk import Walk
+from backchannel.logger import Logger
 from backchannel.protocol.subject import AUDIT, audit_of
 from backchannel.service.audit.locate import head, locate
 
-log = structlog.get_logger()
+log = Logger(__name__)
 PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 MOST_FAULTS = 20

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic_core
-import structlog
 
 from backchannel.domain.audit import CATEGORIES, Deed
 from backchannel.domain.audit.deed import Category
 from backchannel.errors import BackchannelError, BadMessage, Unavailable
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
-from backchannel.protocol.catalog import read_object
+from backchannel.logger import Logger
 from backchannel.protocol.identifier import OPERATOR
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import operator_subject
-from backchannel.service.house import House
 from backchannel.service.trail import Written
 
-log = structlog.get_logger()
+if TYPE_CHECKING:  # commands enter deeds as well, and need nothing of the house of the handlers
+    from backchannel.service.house import House
+
+log = Logger(__name__)
 DEED = "deed"
 PATIENCE = 5.0
 PAUSE = 0.2

@@ -6,18 +6,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import structlog
-
 from backchannel.domain.audit import Deed
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.page import page
 from backchannel.jetstream.read import Record, describe, last
 from backchannel.jetstream.walk import Walk
+from backchannel.logger import Logger
 from backchannel.protocol.subject import AUDIT
 from backchannel.service.audit.locate import link_of
 from backchannel.service.house import House
 
-log = structlog.get_logger()
+log = Logger(__name__)
 AGAIN = 2.0
 REACH = 500
 

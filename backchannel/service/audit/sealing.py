@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from backchannel.domain.audit import Deed, read_link
 from backchannel.domain.audit.proof import ACTION, Claim
 from backchannel.domain.canonical import canonical
 from backchannel.errors import BackchannelError
 from backchannel.home.files import reason
 from backchannel.jetstream.read import read_one
+from backchannel.logger import Logger
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.subject import AUDIT
 from backchannel.service.audit.locate import head
@@ -23,7 +22,7 @@ from backchannel.service.audit.signature import Signer
 from backchannel.service.house import House
 from backchannel.service.runner import now_utc
 
-log = structlog.get_logger()
+log = Logger(__name__)
 LOOK_EACH = 1.0
 
 

@@ -7,12 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import structlog
-
 from backchannel.domain.audit import Damaged, Link, read_link
 from backchannel.home.files import reason
+from backchannel.logger import Logger
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 ROTATED_AT = 64 << 20
 LONGEST_LINE = 2 << 20

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
+from backchannel.logger import Logger
 from backchannel.protocol.subject import operator_subject
 
-log = structlog.get_logger()
+log = Logger(__name__)
 LAG = 1_000
 """Records by which a copy may be behind before that counts as a fault."""
 _running: set[asyncio.Task[None]] = set()

@@ -10,7 +10,7 @@ from backchannel.domain.supervision.reconcile import ending, place_for
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.page import page
 from backchannel.jetstream.read import last
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import AUDIT, audit_of, events_stream, order_subject
 from backchannel.service.audit.locate import head, link_of, locate
 from backchannel.service.trail import Deed, Trail

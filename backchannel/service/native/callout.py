@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.delivery.native import ACCOUNT, permissions
 from backchannel.delivery.pace import TokenBucket
@@ -19,6 +18,7 @@ from backchannel.errors import BackchannelError, Conflict, Expired, Forbidden
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Arrived
 from backchannel.jetstream.nkey import SERVER, USER, Nkey, decoded, read_signed
+from backchannel.logger import Logger
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import is_identifier
 from backchannel.protocol.message import rfc3339
@@ -28,7 +28,7 @@ from backchannel.service.native.consumer import ensure
 from backchannel.service.native.passes import Passes
 from backchannel.service.nonces import Nonces
 
-log = structlog.get_logger()
+log = Logger(__name__)
 SUBJECT = "$SYS.REQ.USER.AUTH"
 AT_ONCE = 64
 TRIES = 5

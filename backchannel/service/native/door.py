@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
-import structlog
 
 from backchannel.delivery.native import agent_of, answer_to
 from backchannel.delivery.pace import TokenBucket
@@ -25,8 +24,10 @@ from backchannel.errors import (
     Unavailable,
 )
 from backchannel.jetstream.connection import Arrived, Subscription
-from backchannel.protocol.catalog import read_message, read_object
+from backchannel.logger import Logger
+from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import Asked, events_stream
 from backchannel.service.admit import Sender, command_of
 from backchannel.service.follow import refusal
@@ -34,7 +35,7 @@ from backchannel.service.house import House
 from backchannel.service.native.passes import Passes
 from backchannel.service.rights import RightsInForce
 
-log = structlog.get_logger()
+log = Logger(__name__)
 QUEUE = "native"
 AT_ONCE = 1024
 LARGEST = 1_048_576

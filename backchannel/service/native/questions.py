@@ -9,19 +9,19 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pydantic_core
-import structlog
 
 from backchannel.delivery.native import ACCOUNT, TO, may_ask, owner_of
 from backchannel.delivery.permit import check
 from backchannel.errors import BackchannelError, Forbidden, Internal
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
+from backchannel.logger import Logger
 from backchannel.protocol.attention import Query
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import service_subject
 from backchannel.service.native.door import Door
 from backchannel.service.reply import said
 
-log = structlog.get_logger()
+log = Logger(__name__)
 APART = 1.0
 """Seconds within which both halves of a question come; they are sent at once."""
 MOST_HALVES = 1024

@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pydantic_core
-import structlog
 
 from backchannel.delivery.audience import Membership, life
 from backchannel.delivery.horizon import Horizon
@@ -17,13 +16,14 @@ from backchannel.jetstream.connection import Arrived, Subscription
 from backchannel.jetstream.read import StreamFacts, last
 from backchannel.jetstream.record import Record
 from backchannel.jetstream.tail import Tail
-from backchannel.protocol.catalog import read_object
+from backchannel.logger import Logger
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import InContext, InInbox, events_stream, lives, locate
 from backchannel.service.house import House
 from backchannel.service.native.passes import Passes
 from backchannel.service.native.reader import Reader
 
-log = structlog.get_logger()
+log = Logger(__name__)
 REACH = 5.0
 LONGEST = 60.0
 """Seconds a pull waits at most, also when it names no end."""

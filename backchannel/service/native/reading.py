@@ -6,17 +6,16 @@ import asyncio
 import secrets
 import time
 
-import structlog
-
 from backchannel.errors import BackchannelError, Conflict
 from backchannel.jetstream.bucket import Bucket
+from backchannel.logger import Logger
 from backchannel.service.house import House
 from backchannel.service.native.door import Door
 from backchannel.service.native.passes import BUCKET, Passes
 from backchannel.service.native.questions import Questions
 from backchannel.service.native.readers import Readers
 
-log = structlog.get_logger()
+log = Logger(__name__)
 LEASE, RENEWED, LOOKED = 5, 1.5, 1.0
 """Seconds: how long the right to read for a group lasts, how often it is renewed and looked for."""
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pydantic_core
-import structlog
 
 from backchannel.domain.audit import Deed
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.connection import Arrived
+from backchannel.logger import Logger
 from backchannel.protocol.claims import Claims
 from backchannel.service.house import House
 from backchannel.service.keyring import Keyring
 from backchannel.service.native.passes import Passes
 
-log = structlog.get_logger()
+log = Logger(__name__)
 GONE = "$SYS.ACCOUNT.AGENTS.DISCONNECT"
 LOOKED = 1.0
 
