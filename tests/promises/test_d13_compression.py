@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from backchannel.client import Agent, MemoryUpdate
+from tests.eventually import eventually
 from tests.promises.http import fetch
 from tests.promises.running import WAIT, Platform, Raw
 
@@ -53,8 +54,13 @@ async def test_d13_the_sdk_offers_it_on_demand(platform: Platform) -> None:
     token = platform.signed("d13-sdk")
     async with Agent.connect("d13-sdk", url=platform.ws, token=token, compress=True) as me:
         inbox = me.inbox(own=True)
-        await me.remember(LARGE)
-        async with asyncio.timeout(WAIT):
-            message = await anext(inbox)
-        assert isinstance(message, MemoryUpdate) and message.exchange.content == LARGE
-    assert await saved(platform) > before
+
+        async def heard() -> float:
+            await me.remember(LARGE)
+            async with asyncio.timeout(WAIT):
+                message = await anext(inbox)
+            assert isinstance(message, MemoryUpdate) and message.exchange.content == LARGE
+            return await saved(platform)
+
+        # A bridge that has been held up for long has no time to compress, until it has caught up.
+        await eventually(heard, lambda now: now > before, pause=1.0)
