@@ -40,6 +40,7 @@ class Sidebar(Steering):
     def __init__(self, agent: Agent, sidebar_id: str, opened: Result | None = None) -> None:
         fields = (opened.model_extra or {}) if opened else {}
         super().__init__(agent, sidebar_id)
+        self._agent = agent
         self.participants: tuple[str, ...] = tuple(fields.get("participants") or ())
         self.inherited: list[dict[str, Any]] = list(fields.get("inherited_context") or ())
         self.matched: list[dict[str, str]] = list(fields.get("matched") or ())

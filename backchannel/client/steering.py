@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from backchannel.client.compose import compose
+from backchannel.client.voice import Voice
 from backchannel.protocol import sidebar as words
 from backchannel.protocol.message import Message
 from backchannel.protocol.result import Result
 from backchannel.protocol.sidebar_status import SidebarStatus
-
-if TYPE_CHECKING:
-    from backchannel.client.agent import Agent
 
 PAGE = 200
 
@@ -20,9 +18,9 @@ PAGE = 200
 class Steering:
     """The half of a sidebar that moves it. Every method raises what `Agent.request` raises."""
 
-    def __init__(self, agent: Agent, sidebar_id: str) -> None:
+    def __init__(self, voice: Voice, sidebar_id: str) -> None:
         self.id = sidebar_id
-        self._agent = agent
+        self._voice = voice
 
     async def invite(self, *agents: str) -> Result:
         """Bring agents in.
@@ -110,7 +108,7 @@ class Steering:
         """
         while True:
             since: dict[str, Any] = {"after": after} if after else {}
-            found = await self._agent.ask("history", sidebar_id=self.id, limit=page, **since)
+            found = await self._voice.ask("history", sidebar_id=self.id, limit=page, **since)
             for move in found["moves"]:
                 yield move
             after = found.get("next")
@@ -118,4 +116,4 @@ class Steering:
                 return
 
     async def _ask(self, kind: type[Message], **fields: Any) -> Result:
-        return await self._agent.request(compose(kind, sidebar_id=self.id, **fields))
+        return await self._voice.request(compose(kind, sidebar_id=self.id, **fields))
