@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field
+from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.rights import Action, Asker, may
@@ -19,7 +20,7 @@ from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import events_stream, life_of
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Service
-from backchannel.service.exchanges import MOST, exchanges_of
+from backchannel.service.exchanges import MOST, MOST_BYTES, exchanges_of
 from backchannel.service.lives import Lives, event_of
 from backchannel.service.params import Params, understood
 from backchannel.service.shelf import Search
@@ -102,7 +103,15 @@ async def _inherited(inquiry: Inquiry, sidebar: Sidebar, limit: int) -> list[dic
             limit=MOST,
         )
         found.extend({**exchange, "scope": "inherited"} for exchange in part.exchanges)
-    return found[-room:]
+    return _newest(found[-room:], MOST_BYTES // 2)
+
+
+def _newest(found: list[dict[str, Any]], most_bytes: int) -> list[dict[str, Any]]:
+    """As many of the last ones as fit."""
+    kept = len(found)
+    while kept and (most_bytes := most_bytes - len(to_json(found[kept - 1]))) >= 0:
+        kept -= 1
+    return found[kept:]
 
 
 @service.answers("sidebar")

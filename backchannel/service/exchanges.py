@@ -43,7 +43,8 @@ async def exchanges_of(
     limit: int,
     most_bytes: int = MOST_BYTES,
 ) -> Found:
-    """Up to ``limit`` exchanges of a context at positions in (after, until], about ``most_bytes`` of them."""
+    """Up to ``limit`` exchanges of a context at positions in (after, until], of ``most_bytes`` together; one
+    that is larger by itself comes alone."""
     found: list[dict[str, Any]] = []
     size = 0
     position = after
@@ -57,13 +58,13 @@ async def exchanges_of(
             until=until,
         )
         for record in records.records:
-            if len(found) >= limit or size > most_bytes:
-                return Found(found, position, True)
-            position = record.sequence
             exchange = _exchange(record, epoch)
             if exchange is not None:
-                found.append(exchange)
                 size += len(record.payload)
+                if len(found) >= limit or (found and size > most_bytes):
+                    return Found(found, position, True)
+                found.append(exchange)
+            position = record.sequence
         if records.done:
             break
     return Found(found, until, False)

@@ -16,7 +16,8 @@ from backchannel.service.house import House
 from backchannel.service.reply import Replies
 
 AT_ONCE = 64
-LARGEST_REPLY = 1_000_000
+LARGEST_REPLY = 2_000_000
+"""Bytes; NATS takes 2 MiB, so the largest message that can be stored can also be shown."""
 
 
 class Inquiries:
