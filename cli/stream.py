@@ -9,27 +9,28 @@ from typing import Any
 
 import click
 
-from backchannel.errors import NotFound
 from backchannel.jetstream.answer import api
-from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.read import Record, StreamFacts, describe, facts_of
-from cli.content import gist
+from backchannel.jetstream.read import Record, StreamFacts, facts_of
 from cli.door import Where, operator, where_options
 from cli.furnish import furnish
 from cli.group import Group
 from cli.option import Duration, SubjectFilter
 from cli.reading import View, following, viewed
+from cli.stream_history import export, replay, verify
+from cli.stream_known import known
+from cli.stream_row import COLUMNS, row
 from cli.terminal import Terminal, clean, size
 
 OURS = ("BC_", "KV_BC_")
-LONGEST = 500
-"""Characters of content in a row; --json has the whole message beside it."""
-COLUMNS = ("time", "sequence", "subject", "type", "sender", "content")
 
 
 @click.group(cls=Group)
 def streams() -> None:
     """Look into the event logs."""
+
+
+for _command in (replay, export, verify):
+    streams.add_command(_command)
 
 
 @streams.command("ls")
@@ -128,21 +129,12 @@ async def _all(where: Where) -> list[StreamFacts]:
 
 async def _one(where: Where, name: str) -> StreamFacts:
     async with operator(where) as connection:
-        return await _facts(connection, name)
-
-
-async def _facts(connection: Connection, name: str) -> StreamFacts:
-    if not name or not name.isascii() or set(name) & set(" .*>/\\") or not name.isprintable():
-        raise click.UsageError(f"{clean(name)!r} cannot be the name of a stream.")
-    try:
-        return await describe(connection, name)
-    except NotFound:
-        raise NotFound(f"There is no stream {name}; `backchannel streams ls --all` lists them.") from None
+        return await known(connection, name)
 
 
 async def _view(terminal: Terminal, where: Where, name: str, view: View, follow: bool) -> None:
     async with operator(where) as connection:
-        facts = await _facts(connection, name)
+        facts = await known(connection, name)
         records = await viewed(connection, facts, view)
         if not follow:
             _show(terminal, records, len(records) == view.limit and records[-1].sequence < facts.last)
@@ -155,7 +147,7 @@ async def _view(terminal: Terminal, where: Where, name: str, view: View, follow:
 
 
 def _show(terminal: Terminal, records: list[Record], more: bool) -> None:
-    rows = [_row(record) for record in records]
+    rows = [row(record) for record in records]
     if terminal.json:
         terminal.put(rows)
         return
@@ -165,32 +157,13 @@ def _show(terminal: Terminal, records: list[Record], more: bool) -> None:
 
 
 def _show_live(terminal: Terminal, record: Record) -> None:
-    row = _row(record)
+    shown = row(record)
     if terminal.json:
-        click.echo(json.dumps(row, ensure_ascii=False))
+        click.echo(json.dumps(shown, ensure_ascii=False))
     else:
-        terminal.columns([row[column] for column in COLUMNS])
+        terminal.columns([shown[column] for column in COLUMNS])
 
 
 def _shown(facts: StreamFacts) -> dict[str, Any]:
     names = ("name", "messages", "bytes", "first", "last", "consumers", "created", "epoch")
     return {name: getattr(facts, name) for name in names}
-
-
-def _row(record: Record) -> dict[str, Any]:
-    """One record as people and programs see it. `message` is null where the payload is not a JSON object."""
-    try:
-        parsed = json.loads(record.payload)
-    except ValueError:
-        parsed = None
-    message = parsed if isinstance(parsed, dict) else None
-    said = gist(message) if message else record.payload.decode("utf-8", "replace")
-    return {
-        "time": record.time,
-        "sequence": record.sequence,
-        "subject": record.subject,
-        "type": (message or {}).get("type"),
-        "sender": (message or {}).get("sender_agent_id"),
-        "content": said[:LONGEST],
-        "message": message,
-    }
