@@ -10,6 +10,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from backchannel.domain.audit import Deed
+from backchannel.domain.audit.deed import Category
+from backchannel.home import Home
+from backchannel.jetstream.address import Address
+from backchannel.jetstream.connection import Connection
+from backchannel.service.trail import Trail
+from tests.eventually import eventually
 from tests.promises.running import Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -107,3 +114,42 @@ async def test_f3_a_human_who_is_connected_answers_by_the_command_line_as_well(
     assert (told["decided_by"], told["conditions"]) == ("hugo", [{"kind": "dry_run", "value": True}])
     assert await approve(asked, mine) == 6
     await hugo.settled()
+
+
+async def test_f5_what_a_process_that_died_left_open_is_ended_by_those_that_live(platform: Platform) -> None:
+    ada, hugo = await both(platform, "orphan")
+    asked = (await ada.send("tool_request", tool="web_search", params={}))["message_id"]
+    for_a_while = {"seconds": 3600}
+    told = await hugo.result(
+        "approval_response", request_id=asked, approved=True, reason="go on", allow=for_a_while
+    )
+    level = {"agent_id": "orphan", "tool_class": "read", "level": "low", "reason": "careful"}
+    assert (await hugo.result("trust_update", **level))["status"] == "success"
+    assert (await hugo.result("tool_result", request_id=asked, success=False))["status"] == "success"
+    trust = {"tool_class": "read", "to": "low", "decided_by": "hugo", "reason": "careful"}
+    outcome = {"tool_class": "read", "request_id": asked, "success": False, "severe": False}
+    lost: list[tuple[Category, str, dict[str, Any], str]] = [
+        ("tool", "approved", {}, f"request:{asked}"),
+        (
+            "approval",
+            "allowance_made",
+            {"until": told["allowance"]["until"]},
+            f"allowance_made:{told['allowance']['allowance_id']}",
+        ),
+        ("approval", "trust_set", trust, "trust:lost"),
+        ("approval", "outcome_told", outcome, "outcome:lost"),
+    ]
+    user, password = Home(platform.data).nats_login("platform")
+    async with await Connection.open(Address(platform.nats, user, password), name="test") as connection:
+        trail = Trail(connection, source="test")
+        for category, action, facts, of in lost:
+            await trail.write(Deed.intent("main", category, "orphan", action, facts, of))
+        await trail.close()
+
+    async def ended() -> dict[str, Any]:
+        rows = await platform.json("audit", "tail", "--limit", "200")
+        return {row["of"]: row["facts"]["state"] for row in rows if row["facts"].get("reconciled")}
+
+    found = await eventually(ended, lambda known: len(known) == len(lost))
+    assert [found[of] for *_, of in lost] == ["approved", "in force", "in force", "kept"]
+    assert (await platform.run("audit", "verify"))[0] == 0

@@ -118,7 +118,7 @@ def corrected(
         raise BadMessage("What succeeded is no severe failure.", field="severe")
     outcome = asked.outcome(said.success, now, "human", said.severe)
     facts = {"success": said.success, "severe": said.severe, "told_by": by, "result": said.result}
-    facts |= {"error": said.error, "tool_class": asked.tool_class}
+    facts |= {"error": said.error, "tool_class": asked.tool_class, "request_id": asked.request_id}
     of = f"outcome:{said.message_id}"
     told = Decision(
         result={"request_id": asked.request_id, "success": said.success},

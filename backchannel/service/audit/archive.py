@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from backchannel.errors import BackchannelError
 from backchannel.home.files import reason
 from backchannel.jetstream.connection import Subscription
 from backchannel.logger import Logger
@@ -22,14 +21,12 @@ from backchannel.service.audit.segment import Segments
 from backchannel.service.audit.sources import sources
 from backchannel.service.audit.standing import answer
 from backchannel.service.audit.table import Table
-from backchannel.service.audit.unfinished import reconcile, tell_unfinished
+from backchannel.service.audit.unfinished import Unfinished
 from backchannel.service.house import House
 
 log = Logger(__name__)
 LOCK = "lock"
 LOCK_POLL = 1.0
-SETTLED = 2.0
-"""Seconds in which what other processes are about to note is noted."""
 
 
 class Archive:
@@ -72,7 +69,7 @@ class Archive:
             for sealing in self._sealings:
                 tasks.create_task(sealing.run())
             for group in self._house.groups:
-                tasks.create_task(self._tell_unfinished(group))
+                tasks.create_task(Unfinished(self._house, group).run())
             await self._answer()
             await asyncio.get_running_loop().create_future()
 
@@ -97,22 +94,6 @@ class Archive:
         for copying in self._copyings:
             copying.standing.failing = why
         await self._answer()
-
-    async def _tell_unfinished(self, group: str) -> None:
-        """Once at the start, as soon as the trail can be read; then what the log has an end of is ended."""
-        connection, trail = self._house.connection, self._house.trail
-        while True:
-            try:
-                if not (found := await tell_unfinished(connection, trail, group)):
-                    return
-                log.warning("intents_without_result", group=group, count=len(found))
-                await asyncio.sleep(SETTLED)
-                ended = await reconcile(connection, trail, group, found)
-                log.info("intents_reconciled", group=group, count=ended)
-                return
-            except BackchannelError as problem:
-                log.info("unfinished_intents_unknown", group=group, problem=problem.message)
-                await asyncio.sleep(LOCK_POLL)
 
     async def _locked(self, folder: Path) -> int:
         """The descriptor that holds the lock, once nobody else does."""

@@ -1,92 +1,133 @@
-"""What was announced and never ended: intents in the trail without a result."""
+"""What was announced and never ended: named at a start, and ended on record when the log has its end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from backchannel.domain.audit import Link
+from backchannel.domain.audit import Deed, Link
+from backchannel.domain.canonical import digest
 from backchannel.domain.supervision.reconcile import ending, place_for
-from backchannel.jetstream.connection import Connection
+from backchannel.errors import BackchannelError
 from backchannel.jetstream.page import page
 from backchannel.jetstream.read import last
+from backchannel.logger import Logger
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import AUDIT, audit_of, events_stream, order_subject
-from backchannel.service.audit.locate import head, link_of, locate
-from backchannel.service.trail import Deed, Trail
+from backchannel.service.audit.locate import link_of, locate
+from backchannel.service.house import House
 
+log = Logger(__name__)
 ENTITY = "unfinished"
 MOST = 10_000
 NAMED = 40
 """Of how many the record tells; the list of all of them is made when somebody asks."""
+LOOK_EVERY = 5.0
+"""Seconds; what began since the last look may be about to end by itself."""
+SELDOM = 600.0
+"""Seconds between two looks at what may stay open for long, as a question to a human."""
+SHOWN = ("position", "at", "category", "entity", "action", "of")
 
 
-async def unfinished(connection: Connection, group: str) -> list[dict[str, Any]]:
-    """Every intent that has no result as of now, oldest first; at most the newest ten thousand."""
-    begun = await _begin(connection, group)
-    after, done = (await locate(connection, group, begun))[0] - 1 if begun else 0, False
-    newest = await head(connection, group)
-    until = newest.position if newest else 0
-    found: dict[str, Link] = {}
-    while not done:
-        part = await page(connection, AUDIT, max(after, 0), filter=audit_of(group))
-        for record in part.records:
-            link = link_of(record)
-            if link is not None and link.position <= until:
-                _weigh(found, link)
-        after, done = part.last_sequence_scanned, part.done
-    return [_shown(link) for link in found.values()]
+@dataclass(slots=True)
+class Open:
+    """An intent that has no result, and when to look next at what the log says of it."""
+
+    fields: Mapping[str, Any]
+    due: float
+    pause: float = LOOK_EVERY
 
 
-async def tell_unfinished(connection: Connection, trail: Trail, group: str) -> list[str]:
-    """Put on record which intents have no result, for whoever looks after a start; what they belong to."""
-    found = await unfinished(connection, group)
-    if found:
-        oldest = {"from": found[0]["position"], "count": len(found), "intents": found[-NAMED:]}
-        await trail.write(Deed(group, "platform", ENTITY, "unfinished", oldest))
-    return [one["of"] for one in found]
+class Unfinished:
+    """The intents of one group that have no result; at most the newest ten thousand."""
 
+    def __init__(self, house: House, group: str) -> None:
+        self._house = house
+        self._group = group
+        self._open: dict[str, Open] = {}
+        self._after: int | None = None
 
-async def reconcile(connection: Connection, trail: Trail, group: str, before: Iterable[str]) -> int:
-    """End on record what has ended in the log, and only there: a death came between. How many those are.
+    async def run(self) -> None:
+        """Until cancelled: whoever died between what it did and its word for the trail is spoken for."""
+        while True:
+            try:
+                await self._look()
+            except BackchannelError as problem:
+                log.info("unfinished_intents_unknown", group=self._group, problem=problem.message)
+            await asyncio.sleep(LOOK_EVERY)
 
-    Args:
-        before: what was unfinished some time ago; what began since may be about to end by itself.
-    """
-    known, count = frozenset(before), 0
-    for one in await unfinished(connection, group):
-        link = (await locate(connection, group, one["position"]))[1]
-        if link is None or one["of"] not in known or (place := place_for(link.fields)) is None:
-            continue
-        record = await last(connection, events_stream(group), order_subject(group, place))
-        if record is None or not record.payload:
-            continue
-        if (facts := ending(link.fields, read_object(record.payload))) is not None:
-            names = (one["category"], one["entity"], one["action"])
-            await trail.write(Deed.result(group, *names, facts, one["of"]))
-            count += 1
-    return count
+    async def _look(self) -> None:
+        if self._after is None:
+            after = await self._read(await self._begin())
+            await self._tell()
+            self._after = after
+            return
+        self._after = await self._read(self._after)
+        now = asyncio.get_running_loop().time()
+        due = [one for one in self._open.values() if one.due <= now]
+        count = 0
+        for one in due:
+            count += await self._ended(one)
+            one.pause = min(2 * one.pause, SELDOM)
+            one.due = now + one.pause
+        if count:
+            log.info("intents_reconciled", group=self._group, count=count)
 
+    async def _read(self, after: int) -> int:
+        """Weigh everything in the trail behind a place of the stream; up to which place that was."""
+        done, due = False, asyncio.get_running_loop().time() + LOOK_EVERY
+        while not done:
+            part = await page(self._house.connection, AUDIT, after, filter=audit_of(self._group))
+            for record in part.records:
+                if (link := link_of(record)) is not None:
+                    self._weigh(link, due)
+            after, done = part.last_sequence_scanned, part.done
+        return after
 
-def _weigh(found: dict[str, Link], link: Link) -> None:
-    of = link.fields["of"]
-    match link.fields["phase"]:
-        case "intent" if of is not None:
-            found.setdefault(of, link)
-            if len(found) > MOST:
-                del found[next(iter(found))]
-        case "result" if of is not None:
-            found.pop(of, None)
+    def _weigh(self, link: Link, due: float) -> None:
+        of = link.fields["of"]
+        match link.fields["phase"]:
+            case "intent" if of is not None:
+                self._open.setdefault(of, Open(link.fields, due))
+                if len(self._open) > MOST:
+                    del self._open[next(iter(self._open))]
+            case "result" if of is not None:
+                self._open.pop(of, None)
 
+    async def _tell(self) -> None:
+        """Put on record which intents have no result, for whoever looks after a start."""
+        found = [{name: one.fields[name] for name in SHOWN} for one in self._open.values()]
+        if found:
+            oldest = {"from": found[0]["position"], "count": len(found), "intents": found[-NAMED:]}
+            await self._house.trail.write(Deed(self._group, "platform", ENTITY, "unfinished", oldest))
+            log.warning("intents_without_result", group=self._group, count=len(found))
 
-async def _begin(connection: Connection, group: str) -> int:
-    """Everything before this position has ended: the oldest that had not when somebody looked last."""
-    record = await last(connection, AUDIT, f"bc.{group}.audit.platform.{ENTITY}")
-    link = link_of(record) if record is not None else None
-    begun = link.fields["facts"].get("from") if link is not None else None
-    return begun if isinstance(begun, int) else 0
+    async def _ended(self, one: Open) -> bool:
+        """End on record what has ended in the log, and only there: a death came between."""
+        intent = one.fields
+        if (place := place_for(intent)) is None:
+            return False
+        subject = order_subject(self._group, place)
+        record = await last(self._house.connection, events_stream(self._group), subject)
+        mark = read_object(record.payload) if record is not None and record.payload else None
+        if (facts := ending(intent, mark, datetime.now(UTC))) is None:
+            return False
+        names = (intent["category"], intent["entity"], intent["action"])
+        deed = Deed.result(self._group, *names, facts, intent["of"])
+        once = digest({"ends": intent["id"]})[:32]  # also where several processes look
+        await self._house.trail.write(replace(deed, id=once))
+        self._open.pop(intent["of"], None)
+        return True
 
-
-def _shown(link: Link) -> dict[str, Any]:
-    names = ("position", "at", "category", "entity", "action", "of")
-    return {name: link.fields[name] for name in names}
+    async def _begin(self) -> int:
+        """A place before the oldest that had not ended when somebody looked last."""
+        connection = self._house.connection
+        record = await last(connection, AUDIT, f"bc.{self._group}.audit.platform.{ENTITY}")
+        link = link_of(record) if record is not None else None
+        begun = link.fields["facts"].get("from") if link is not None else None
+        if not isinstance(begun, int) or begun <= 0:
+            return 0
+        return max((await locate(connection, self._group, begun))[0] - 1, 0)
