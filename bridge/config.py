@@ -74,6 +74,11 @@ class Config:
     tls_cert: str = ""
     tls_key: str = ""
 
+    @property
+    def max_frame_bytes(self) -> int:
+        """What is read: a message somewhat too long is answered, a longer one ends the connection."""
+        return self.max_message_bytes * 3 // 2
+
     def with_environment(self, env: Mapping[str, str]) -> Config:
         """This, changed by the ``BACKCHANNEL_*`` variables that are set.
 

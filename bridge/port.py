@@ -154,7 +154,7 @@ class Port:
         self, transport: asyncio.Transport, ticket: Ticket, remote: str, head: bytes, rest: bytes
     ) -> None:
         """Let a WebSocket in, or say why not."""
-        protocol = Handshake(max_size=self.config.max_message_bytes, extensions=[OFFER], logger=QUIET)
+        protocol = Handshake(max_size=self.config.max_frame_bytes, extensions=[OFFER], logger=QUIET)
         protocol.receive_data(head)
         try:
             answer, claims = self._admit(protocol, ticket)

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from backchannel.delivery.effect import Ask, Keep
-from backchannel.delivery.session import reply_id
+from backchannel.delivery.session import duplicate_ack, reply_id
 from backchannel.errors import BackchannelError, QueueFull
 from backchannel.jetstream.publish import Stored
 from backchannel.protocol.catalog import AnyMessage
@@ -115,8 +115,7 @@ class Voice:
                 self._peer.refuse(outcome, in_reply_to)
             case Stored(duplicate=True):
                 self._house.metrics.duplicates.inc()
-                told = "This message was stored before; nothing was done again."
-                self._peer.say({"type": "duplicate_ack", "original_message_id": in_reply_to, "message": told})
+                self._peer.say(duplicate_ack(in_reply_to))
             case Stored(sequence=sequence):
                 feed = self._caller().feed
                 cursor = feed.cursor if message.way is Way.STATEFUL else feed.cursor_at(sequence)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pydantic_core
 import structlog
 from websockets.frames import DATA_OPCODES, PONG, Frame
 from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
+from backchannel.delivery.session import error_frame, too_large
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, ErrorFrame
 from bridge.crowd import Ticket
@@ -123,7 +125,7 @@ class Wire(asyncio.Protocol):
 
     @claims.setter
     def claims(self, claims: Claims) -> None:
-        self._claims, self._protocol.max_message_size = claims, self._room.config.max_message_bytes
+        self._claims, self._protocol.max_message_size = claims, self._room.config.max_frame_bytes
         self._ticket.become_known()
 
     @property
@@ -337,12 +339,21 @@ class Wire(asyncio.Protocol):
             elif writes:
                 self._put(b"".join(writes))
             return
+        self._say_too_large()
         for piece in filter(None, writes):
             self._put(piece)
         if b"" in writes:
             self._ended = True
             self._flush_later()
         self._begin_closing()
+
+    def _say_too_large(self) -> None:
+        """Whoever sent far too much is told so in words, before the close says it as a number."""
+        ours = None if self._closing or self._protocol.close_rcvd else self._protocol.close_sent
+        if ours and ours.code == CloseCode.TOO_LARGE and not self.paused:
+            most = min(self._protocol.max_message_size or 0, self._room.config.max_message_bytes)
+            self._room.metrics.refused.labels("too_large").inc()
+            self._put(frame(pydantic_core.to_json(error_frame(too_large(most)))))
 
     def _begin_closing(self) -> None:
         if self._closing:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from backchannel.delivery.calls import text_of, wants_everything
 from backchannel.delivery.effect import (
@@ -37,7 +36,7 @@ from backchannel.errors import (
     TooLarge,
 )
 from backchannel.protocol.attention import Infodump, QualityUpdate, Query, Renew, SubscriptionUpdate
-from backchannel.protocol.catalog import AnyMessage, bad_message, read_message
+from backchannel.protocol.catalog import AnyMessage, read, read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Ack, CloseCode, Hello, Subscription
 from backchannel.protocol.json_object import read_object
@@ -46,10 +45,10 @@ from backchannel.protocol.message import rfc3339
 WARNED_BEFORE = 60.0
 """Seconds between the warning that a token expires and its end."""
 
+MESSAGE_ID = re.compile(rb'"message_id"\s*:\s*"([0-9A-Za-z-]{1,128})"')
+
 LAST_MOMENT = 253_402_300_799
 """The end of the year 9999, in seconds since 1970; a token may say it expires later."""
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class State(Enum):
@@ -93,8 +92,28 @@ def error_frame(error: BackchannelError, in_reply_to: str | None = None) -> dict
     }
 
 
+def too_large(most: int) -> TooLarge:
+    return TooLarge(f"A message may have {most} bytes, and this one has more.")
+
+
+def _named_in(body: bytes) -> str | None:
+    """The id in a message that is too long to be read."""
+    found = MESSAGE_ID.search(body)
+    return found[1].decode() if found else None
+
+
 def success(in_reply_to: str, **fields: Any) -> dict[str, Any]:
     return {"type": "result", "in_reply_to": in_reply_to, "status": "success", **fields}
+
+
+def duplicate_ack(message_id: str) -> dict[str, Any]:
+    """The message was stored before, as its sender is told it."""
+    return {
+        "type": "duplicate_ack",
+        "in_reply_to": message_id,
+        "original_message_id": message_id,
+        "message": "This message was stored before; nothing was done again.",
+    }
 
 
 def _unchanged(claims: Claims) -> Claims:
@@ -135,9 +154,7 @@ class Session:
         content: dict[str, Any] = {}
         try:
             if len(body) > self.limits.max_message_bytes:
-                raise TooLarge(
-                    f"A message may have {self.limits.max_message_bytes} bytes and has {len(body)}."
-                )
+                return self.refused(too_large(self.limits.max_message_bytes), _named_in(body), now)
             content = read_object(body)
             match self.state:
                 case State.NEW:
@@ -217,7 +234,7 @@ class Session:
     def _first(self, content: dict[str, Any]) -> list[Effect]:
         if content.get("type") != "hello":
             raise BadMessage("The first frame must be 'hello'.", field="type")
-        hello = _read(Hello, content)
+        hello = read(Hello, content)
         if self.claims is not None:
             return self._begin(hello)
         if hello.token is None:
@@ -234,7 +251,7 @@ class Session:
     def _next(self, content: dict[str, Any], now: float) -> list[Effect]:
         match content.get("type"):
             case "ack":
-                said = _read(Ack, content)
+                said = read(Ack, content)
                 nothing = said.cursor is None and not said.message_ids
                 return [] if nothing else [Acknowledge(said.cursor, tuple(said.message_ids))]
             case "hello":
@@ -246,7 +263,8 @@ class Session:
                 retry_after=round(wait, 3),
             )
         if content.get("type") == "ping":
-            return [Say({"type": "pong"})]
+            asked = reply_id(content)
+            return [Say({"type": "pong"} if asked is None else {"type": "pong", "in_reply_to": asked})]
         return self._message(content)
 
     def _message(self, content: dict[str, Any]) -> list[Effect]:
@@ -287,9 +305,9 @@ class Session:
         return [done for done in self._subscribe(mode, "") if not isinstance(done, Say)]
 
     def _subscribe(self, wanted: SubscriptionUpdate, in_reply_to: str) -> list[Effect]:
-        self.subscription = Subscription(
-            mode=wanted.mode, focus=wanted.focus, peripheral_awareness=wanted.peripheral_awareness
-        )
+        """What is left out stays as it was."""
+        said = wanted.model_dump(include={"mode", "focus", "peripheral_awareness"}, exclude_unset=True)
+        self.subscription = self.subscription.model_copy(update=said)
         return [Tune(self.subscription, self.preference), Say(success(in_reply_to, mode=wanted.mode))]
 
     def _dump(self, asked: Infodump, in_reply_to: str) -> list[Effect]:
@@ -326,10 +344,3 @@ class Session:
 
 def _moment(seconds: float) -> str:
     return rfc3339(datetime.fromtimestamp(min(seconds, LAST_MOMENT), UTC))
-
-
-def _read(model: type[Model], content: dict[str, Any]) -> Model:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise bad_message(error) from None

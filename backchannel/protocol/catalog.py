@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from backchannel.errors import BadMessage, UnknownType
 from backchannel.protocol import attention, emergency, memory, mention, presence, result, sidebar, supervision
 from backchannel.protocol.frame import ClientFrame, DuplicateAck, ServerFrame
 from backchannel.protocol.message import Message, Way
+
+Model = TypeVar("Model", bound=BaseModel)
 
 AnyMessage = (
     sidebar.SidebarCommand
@@ -62,10 +64,37 @@ def read_message(content: dict[str, Any]) -> AnyMessage:
     kind = content.get("type")
     if not isinstance(kind, str) or kind not in KINDS:
         raise UnknownType(f"There is no message type {str(kind)[:64]!r}.", field="type")
+    return read(KINDS[kind], content)  # type: ignore[return-value]
+
+
+def read(model: type[Model], content: dict[str, Any]) -> Model:
+    """What the object says. A null where a field may be left out says the same as leaving it out; it is taken
+    out of ``content``, which is what is stored.
+
+    Raises:
+        BadMessage: a field is missing or wrong; ``field`` names the first one.
+    """
     try:
-        return KINDS[kind].model_validate(content)  # type: ignore[return-value]
+        return model.model_validate(content)
+    except ValidationError as error:
+        nulls = [found["loc"] for found in error.errors(include_url=False) if found["input"] is None]
+        if not nulls:
+            raise bad_message(error) from None
+    for null in nulls:
+        _leave_out(content, null)
+    try:
+        return model.model_validate(content)
     except ValidationError as error:
         raise bad_message(error) from None
+
+
+def _leave_out(content: dict[str, Any], way: tuple[int | str, ...]) -> None:
+    """Take a field out, unless it lies in a list."""
+    place: Any = content
+    for step in way[:-1]:
+        place = place.get(step) if isinstance(place, dict) else None
+    if isinstance(place, dict):
+        place.pop(way[-1], None)
 
 
 def bad_message(error: ValidationError) -> BadMessage:

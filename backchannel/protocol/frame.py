@@ -129,6 +129,7 @@ class DuplicateAck(Frame):
     """The message was stored before; nothing was done again."""
 
     type: Literal["duplicate_ack"] = "duplicate_ack"
+    in_reply_to: str | None = None
     original_message_id: str
     message: str
 
@@ -249,7 +250,10 @@ class SessionRotated(Frame):
 
 
 class Pong(Frame):
+    """The bridge is there; ``in_reply_to`` is the ping's ``message_id``, if it had one."""
+
     type: Literal["pong"] = "pong"
+    in_reply_to: str | None = None
 
 
 ClientFrame = Hello | Ack | Ping

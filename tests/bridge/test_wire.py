@@ -104,6 +104,8 @@ async def test_two_megabytes_are_refused_with_1009_and_the_platform_goes_on(brid
     async with bridge.client() as client:
         with pytest.raises(ConnectionClosedError) as closed:
             await client.send("x" * 2_000_000)
+            told = json.loads(await asyncio.wait_for(client.recv(), PATIENCE))
+            assert (told["type"], told["code"]) == ("error", "too_large")
             await asyncio.wait_for(client.recv(), PATIENCE)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
     assert await (await bridge.hotel.guest()).gone() == 1009
@@ -112,7 +114,7 @@ async def test_two_megabytes_are_refused_with_1009_and_the_platform_goes_on(brid
 
 
 async def test_fragments_that_add_up_to_too_much_are_refused_with_1009(bridge: Running) -> None:
-    piece = b"x" * 600_000
+    piece = b"x" * 900_000
     answer = await answer_to(bridge, sent(TEXT, piece, fin=False), sent(CONT, piece, fin=False))
     assert close_code(answer) == 1009
     assert (await bridge.hotel.guest()).messages == []
