@@ -25,7 +25,7 @@ from backchannel.service.audit.standing import ask
 from backchannel.service.audit.verify import Verdict, Verification
 from backchannel.service.keeping import ANCHOR, seed_of
 from cli.door import Where, operator, where_options
-from cli.failure import CHECK_FAILED
+from cli.failure import CHECK_FAILED, Failure
 from cli.group import Command
 from cli.terminal import Terminal, clean
 
@@ -142,14 +142,24 @@ def _progress(terminal: Terminal, group: str) -> Any:
 
 
 def _anchors(path: str | None, public: str) -> dict[str, dict[int, str]]:
-    """Hashes by group and position. A line that nobody signed with our key is wrong usage, not proof."""
+    """Hashes by group and position. What is no checkpoint is wrong usage; one our key did not sign, a find.
+
+    Whoever replaced the key and signed everything anew is found by what lies outside, and by nothing else.
+    """
     found: dict[str, dict[int, str]] = defaultdict(dict)
     if path is None or not os.path.exists(path):
         return found
     for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
         checkpoint = _anchor(line)
-        if checkpoint is None or not genuine(checkpoint, public):
-            raise click.UsageError(f"Line {number} of {path} is no checkpoint of this platform.")
+        if checkpoint is None:
+            raise click.UsageError(f"Line {number} of {path} is no checkpoint.")
+        if not genuine(checkpoint, public):
+            raise Failure(
+                f"Line {number} of {path} is not signed with the key of this trail ({public[:16]}…):"
+                " the line, the key or the whole trail was replaced.",
+                code="check_failed",
+                hint="give the key under which it was kept with --key",
+            )
         found[checkpoint.claim.group][checkpoint.claim.position] = checkpoint.claim.hash
     return found
 

@@ -319,3 +319,9 @@ async def test_a_chain_rewritten_everywhere_breaks_the_seal_and_the_anchor(
     receipt = await verified(doomed, "--offline", "--anchor", str(anchor), code=CHECK_FAILED)
     kinds = {problem["kind"] for copy in receipt["copies"] for problem in copy["problems"]}
     assert kinds == {"checkpoint", "anchor"}
+    (doomed.data / "secrets" / "audit.key").unlink()
+    code, _, err = await doomed.run("audit", "verify", "--offline", "--anchor", str(anchor))
+    assert code == CHECK_FAILED and "Line 1" in err, "the key was replaced as well"
+    anchor.write_text("no checkpoint\n")
+    code, _, err = await doomed.run("audit", "verify", "--offline", "--anchor", str(anchor))
+    assert code == 2 and "Line 1" in err
