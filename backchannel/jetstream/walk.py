@@ -14,6 +14,10 @@ PAGE = 500
 SOON = 0.01
 """Seconds after which one looks for what was heard: it is heard a little before it is stored."""
 LOOKS = 8
+MORE_LOOKS = 2
+"""Looks after a page that brought something: what was heard with it is stored by then."""
+REST = 0.05
+"""Seconds between two pages of a busy stream, so that many records are read at once, not each by itself."""
 PAUSE = 1.0
 """Seconds after which one looks although nothing was heard."""
 CHECK_EACH = 5
@@ -33,6 +37,8 @@ class Walk:
         self._heard = asyncio.Event()
         self._looks = 0
         self._vain = 0
+        self._loop = asyncio.get_running_loop()
+        self._next_at = 0.0
         self.position = after
         self._subscription = connection.listen(filter, self._hear)
 
@@ -43,12 +49,15 @@ class Walk:
             Conflict: the stream ends before the position: it was made anew, or lost its end.
             Unavailable, NotFound: it cannot be read now.
         """
+        await asyncio.sleep(self._next_at - self._loop.time())
         while True:
             self._heard.clear()
             part = await page(self._connection, self._stream, self.position, limit=PAGE, filter=self._filter)
             self.position = max(self.position, part.last_sequence_scanned)
             if part.records:
                 self._vain = 0
+                self._looks = min(self._looks, MORE_LOOKS)
+                self._next_at = self._loop.time() + REST if part.done else 0.0
                 return part.records
             if not part.done:
                 continue
