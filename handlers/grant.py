@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,10 @@ from backchannel.domain.execution import (
     OVERDUE,
     SERVICE,
     Execution,
-    again_after,
     called_off,
     calling,
     nobody_came,
+    offer,
     overdue,
     place_of,
     report,
@@ -97,16 +98,18 @@ async def not_reported(due: Due, ctx: Context) -> Decision:
 @service.due(CALL)
 async def call(due: Due, ctx: Context) -> Decision:
     """Offer it to the workers, again and again, until one has begun, or the grant is not good any more."""
-    if await _known(due.key, ctx) is not None:
-        return Decision()
     text, params, tries = str(due.about["grant"]), due.about["params"], int(due.about["tries"])
     grant = read_signed(text, ctx.house.grant_key.public_key())
+    known, why = await asyncio.gather(_known(due.key, ctx), _forbidden(grant, ctx))
+    if known is not None:
+        return Decision()
     if grant.exp <= ctx.now.timestamp():
         return nobody_came(grant, due.message_id, ctx.now)
-    if (why := await _forbidden(grant, ctx)) is not None:
+    if why is not None:
         return called_off(grant, why, due.message_id, ctx.now)
-    await ctx.call_workers(grant.tool, _call(grant, text, params))
-    return Decision(timers=(calling(due.key, text, params, ctx.now + again_after(tries), tries + 1),))
+    return Decision(
+        calls=(offer(grant, text, params),), timers=(calling(due.key, text, params, ctx.now, tries),)
+    )
 
 
 @service.answers("grant_key")
@@ -145,15 +148,3 @@ async def _with_trust(
     trust = Trust.read(await ctx.marked(place), asked.agent, asked.tool_class)
     outcome, settings = asked.outcome(success, ctx.now, "worker"), ctx.house.settings().trust
     return learning(decision, asked, trust, outcome, settings, wanted.message_id, ctx.now)
-
-
-def _call(grant: Grant, text: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "grant": text,
-        "grant_id": grant.grant_id,
-        "request_id": grant.request_id,
-        "agent_id": grant.agent,
-        "tool": grant.tool,
-        "params": params,
-        "conditions": [dict(one) for one in grant.conditions],
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from backchannel.domain.supervision.callback import Leave
 from backchannel.domain.supervision.flock import Flock
 from backchannel.domain.supervision.flock import place_of as place_of_flock
 from backchannel.domain.supervision.habit import Habit
-from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, judged, opened
+from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, asks, judged, opened
 from backchannel.domain.supervision.policy import Chain
 from backchannel.domain.supervision.request import FAMILY, Request, place_of, waiting_of
 from backchannel.domain.supervision.risk import Risk, assess
@@ -55,27 +56,29 @@ service = Service(SERVICE, about=__doc__)
 
 @service.on(ToolRequest)
 async def request(command: ToolRequest, ctx: Context) -> Decision:
-    known = await _known(str(command.message_id), ctx)
+    group, agent = ctx.asked.group, ctx.asked.agent
+    known, inforce, trust, habits, (chain, counted) = await asyncio.gather(
+        _known(str(command.message_id), ctx),
+        ctx.house.rights.get(group, agent),
+        _trust(agent, _risk(command, ctx).tool_class, ctx),
+        ctx.marked(habit.place_of(agent)),
+        _chain(command, ctx),
+    )
     if known is not None:
         return _again(known, command, ctx)
-    claims = effective(ctx.claims(), await ctx.house.rights.get(ctx.asked.group, ctx.asked.agent))
-    claims = await _trusted(claims, command, ctx)
-    waiting = await ctx.house.marks(ctx.asked.group, waiting_of(claims.sub))
-    chain, counted = await _chain(command, ctx)
     ask = Ask(
         command,
-        ctx.asked.group,
-        claims,
+        group,
+        trusted(effective(ctx.claims(), inforce), trust, ctx.house.settings().trust),
         ctx.now,
         ctx.house.settings().approvals,
         _signer(ctx),
         chain,
-        Habit.read(await ctx.marked(habit.place_of(claims.sub)), claims.sub),
-        await _allowances(command.tool, ctx),
-        len(waiting),
-        Flock.read(await ctx.marked(_flock(command, ctx))),
-        counted[0].what if counted else None,
+        Habit.read(habits, agent),
+        run=counted[0].what if counted else None,
     )
+    if asks(ask):
+        ask = await _with_what_waits(ask, ctx)
     decided = opened(ask)
     if decided.result.get("decision") == "denied":
         return decided
@@ -224,8 +227,11 @@ async def _answered(said: ApprovalResponse, by: str, kind: str, ctx: Context) ->
 
 
 def _flock(command: ToolRequest, ctx: Context) -> str:
-    risk = assess(command.tool, command.params, ctx.house.settings().approvals.rules)
-    return place_of_flock(ctx.asked.agent, command.tool, risk)
+    return place_of_flock(ctx.asked.agent, command.tool, _risk(command, ctx))
+
+
+def _risk(command: ToolRequest, ctx: Context) -> Risk:
+    return assess(command.tool, command.params, ctx.house.settings().approvals.rules)
 
 
 async def _on_leave(text: str, request_id: str, ctx: Context) -> str:
@@ -246,11 +252,14 @@ async def _known(request_id: str, ctx: Context) -> Request | None:
     return Request.read(found) if found is not None else None
 
 
-async def _trusted(claims: Claims, command: ToolRequest, ctx: Context) -> Claims:
-    """The claims as far as the agent is trusted with this class of tools."""
-    settings = ctx.house.settings()
-    risk = assess(command.tool, command.params, settings.approvals.rules)
-    return trusted(claims, await _trust(claims.sub, risk.tool_class, ctx), settings.trust)
+async def _with_what_waits(ask: Ask, ctx: Context) -> Ask:
+    """With what matters only where a human is to be asked."""
+    waiting, allowances, flock = await asyncio.gather(
+        ctx.house.marks(ask.group, waiting_of(ask.agent)),
+        _allowances(ask.message.tool, ctx),
+        ctx.marked(_flock(ask.message, ctx)),
+    )
+    return replace(ask, pending=len(waiting), allowances=allowances, flock=Flock.read(flock))
 
 
 async def _trust(agent: str, tool_class: str, ctx: Context) -> Trust:

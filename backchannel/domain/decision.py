@@ -56,6 +56,15 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A granted call, as it is offered to the workers of a tool."""
+
+    group: str
+    tool: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The events that follow from a command, the timers it starts and stops, and its sender's result.
 
@@ -64,6 +73,9 @@ class Decision:
 
     ``deeds`` go to the audit trail: intents before anything else is done, and nothing is done without them;
     all others afterwards.
+
+    ``calls`` are offered once everything else is stored, to whoever listens then; a timer has to see to those
+    that nobody took.
 
     ``repeated`` says that the command had been applied before: nothing follows, not even a result, because
     all of it lies in the log already.
@@ -76,3 +88,4 @@ class Decision:
     in_order: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     deeds: tuple[Deed, ...] = ()
+    calls: tuple[Call, ...] = ()

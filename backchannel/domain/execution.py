@@ -9,7 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from backchannel.domain.audit import Deed
-from backchannel.domain.decision import Decision, Mark, Outgoing, Timer
+from backchannel.domain.decision import Call, Decision, Mark, Outgoing, Timer
 from backchannel.domain.grant import Grant
 from backchannel.errors import Conflict, Forbidden, NotFound
 from backchannel.protocol.identifier import PLATFORM
@@ -131,9 +131,24 @@ def ended_by_agent(
     return Execution(grant_id, request_id, group, agent, tool, agent, request_id, "done", 0.0, KEPT, success)
 
 
-def calling(grant_id: str, grant: str, params: Mapping[str, Any], at: datetime, tries: int = 0) -> Timer:
-    """The timer by which workers are called: at once, then again and again until one has begun."""
-    return Timer(SERVICE, CALL, grant_id, at, {"grant": grant, "params": dict(params), "tries": tries})
+def offer(grant: Grant, text: str, params: Mapping[str, Any]) -> Call:
+    """What workers are told of a grant and the call that it is for."""
+    content = {
+        "grant": text,
+        "grant_id": grant.grant_id,
+        "request_id": grant.request_id,
+        "agent_id": grant.agent,
+        "tool": grant.tool,
+        "params": dict(params),
+        "conditions": [dict(one) for one in grant.conditions],
+    }
+    return Call(grant.group, grant.tool, content)
+
+
+def calling(grant_id: str, grant: str, params: Mapping[str, Any], now: datetime, tries: int = 0) -> Timer:
+    """The timer by which workers are called again and again, until one has begun."""
+    about = {"grant": grant, "params": dict(params), "tries": tries + 1}
+    return Timer(SERVICE, CALL, grant_id, now + again_after(tries), about)
 
 
 def again_after(tries: int) -> timedelta:

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydantic_core import to_json
-
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.idle import Activity
 from backchannel.domain.matching import Candidate
 from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar
-from backchannel.errors import Forbidden, NotFound, Unavailable
+from backchannel.errors import Forbidden, NotFound
 from backchannel.jetstream.publish import Fence
 from backchannel.jetstream.read import Record, following, last, read_one
 from backchannel.protocol.claims import Claims
@@ -28,12 +26,9 @@ from backchannel.protocol.subject import (
     order_subject,
     said_in,
     timer_subject,
-    tool_subject,
 )
 from backchannel.service.house import House
 
-CALL_SECONDS = 2.0
-"""How long a worker may take to say that it takes a call."""
 MOST_MARKS = 256
 
 
@@ -91,15 +86,6 @@ class Context:
         """What the newest mark of that name says; nobody may have changed it when the decision is stored."""
         newest = await self._fenced(order_subject(self.asked.group, what))
         return read_object(newest.payload) if newest is not None and newest.payload else None
-
-    async def call_workers(self, tool: str, content: Mapping[str, Any]) -> bool:
-        """Offer a granted call to the workers of a tool; whether one of them says that it takes it."""
-        subject = tool_subject(self.asked.group, tool)
-        try:
-            await self.house.connection.request(subject, to_json(content), timeout=CALL_SECONDS)
-        except Unavailable:
-            return False
-        return True
 
     async def marks(self, what: str) -> dict[str, Mapping[str, Any]]:
         """What the marks that a filter finds say, each by the last part of its name; fenced together."""

@@ -64,7 +64,7 @@ class Desks:
             context = Context(asked, frozenset(), datetime.now(UTC), self._house, role, held=held)
             decision = await clerk(wanted, context)
             told = [] if decision.repeated else follow_ups(decision, origin)
-            if await committed(self._house, told, context.fences, decision.deeds, origin.key):
+            if await committed(self._house, told, context.fences, decision, origin.key):
                 return decision.result
         raise Conflict("Others decide the same all the time; come again.", retry_after=0.5)
 

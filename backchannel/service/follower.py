@@ -94,7 +94,7 @@ class Following:
                 case Decision() as decision:
                     origin = Origin(self._group, PLATFORM, happened.message_id, trace=happened.trace)
                     told = [] if decision.repeated else follow_ups(decision, origin)
-                    if await committed(self._house, told, context.fences, decision.deeds, origin.key):
+                    if await committed(self._house, told, context.fences, decision, origin.key):
                         return await delivery.settle()
         await delivery.retry(BUSY)
 

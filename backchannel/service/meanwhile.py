@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 from backchannel.domain.supervision.meanwhile import why_not_any_more
@@ -13,8 +14,9 @@ from backchannel.service.context import Context
 async def forbidden_since(request: Request, ctx: Context) -> str | None:
     """Why what was asked for must not be done any more; None if nothing forbids it. Raises Unavailable."""
     tool_class = str(request.risk["tool_class"])
-    inforce = await ctx.house.rights.get(request.group, request.agent)
-    found = await ctx.marked(place_of(request.agent, tool_class))
+    inforce, found = await asyncio.gather(
+        ctx.house.rights.get(request.group, request.agent), ctx.marked(place_of(request.agent, tool_class))
+    )
     trust = Trust.read(found, request.agent, tool_class)
     asked_at = datetime.fromisoformat(request.asked_at).timestamp()
     changed = request.policy != ctx.house.settings().approvals.rules.version

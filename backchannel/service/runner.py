@@ -118,7 +118,7 @@ class Runner:
                     case _:
                         raise
             cause = f"{found.agent}:{command.message_id}"
-            if decision.repeated or await committed(self._house, told, context.fences, decision.deeds, cause):
+            if decision.repeated or await committed(self._house, told, context.fences, decision, cause):
                 await delivery.settle()
                 return
         await delivery.retry(0.05)

@@ -71,7 +71,7 @@ class Timers:
             context = self._context(due)
             decision = await answerer(due, context)
             told = [] if decision.repeated else follow_ups(decision, due.origin)
-            if await committed(self._house, told, context.fences, decision.deeds, due.origin.key):
+            if await committed(self._house, told, context.fences, decision, due.origin.key):
                 await delivery.settle()
                 return
         await delivery.retry(BUSY)

@@ -100,6 +100,7 @@ def answered_together(asked: Request | None, others: Sequence[Request], answer: 
             marks=(*whole.marks, *one.marks),
             timers=(*whole.timers, *one.timers),
             deeds=(*whole.deeds, *one.deeds),
+            calls=(*whole.calls, *one.calls),
         )
     requests = [str(one.result["request_id"]) for one in also]
     return replace(whole, result={**whole.result, "together_with": requests}) if also else whole
@@ -188,13 +189,14 @@ def _approved(request: Request, answer: Answer, cause: str) -> Decision:
     conditions = understood(answer.message.conditions)
     allowance = _allowance(request, answer, conditions)
     request = replace(request, state="approved", conditions=conditions, alternatives=[], until=None)
-    grant, request, call = granted(request, answer.settings.grant_seconds, answer.now, answer.sign)
+    grant, request, call, again = granted(request, answer.settings.grant_seconds, answer.now, answer.sign)
     decided = Decision(
         events=_told(request, answer, grant),
         result={"request_id": request.request_id, "decision": "approved", "conditions": conditions},
         marks=request.marks(),
-        timers=(call, _no_more(WAIT, request), _no_more(AGAIN, request)),
+        timers=(again, _no_more(WAIT, request), _no_more(AGAIN, request)),
         deeds=_deeds(request, answer, cause),
+        calls=(call,),
     )
     return decided if allowance is None else with_allowance(decided, allowance, request.group, answer.now)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from backchannel.domain.audit import Deed
 from backchannel.domain.canonical import digest
-from backchannel.domain.decision import Decision, Outgoing, Timer
-from backchannel.domain.execution import calling
+from backchannel.domain.decision import Call, Decision, Outgoing, Timer
+from backchannel.domain.execution import calling, offer
 from backchannel.domain.grant import Grant, digest_of_action
 from backchannel.domain.settings import Approvals
 from backchannel.domain.supervision.allowance import Allowance, covering
@@ -70,10 +70,8 @@ class Ask:
 
 def judged(ask: Ask) -> tuple[Risk, Judgement, Allowance | None]:
     """What policy makes of it, and the allowance that stands for an approval, if one does."""
-    message, rules = ask.message, ask.settings.rules
-    risk = assess(message.tool, message.params, rules)
-    unusual = ask.habit.unusual(message.tool, risk.paths, ask.now)
-    judgement = judge(message.tool, ask.claims, risk, ask.chain, unusual)
+    message = ask.message
+    risk, judgement = _judged_by_policy(ask)
     if judgement.verb != "ask":
         return risk, judgement, None
     if ask.pending >= ask.settings.most_pending:
@@ -81,6 +79,17 @@ def judged(ask: Ask) -> tuple[Risk, Judgement, Allowance | None]:
         return risk, Judgement("deny", (why,)), None
     allowed = covering(ask.allowances, ask.agent, message.tool, message.params, risk, ask.now)
     return risk, judgement, allowed
+
+
+def _judged_by_policy(ask: Ask) -> tuple[Risk, Judgement]:
+    risk = assess(ask.message.tool, ask.message.params, ask.settings.rules)
+    unusual = ask.habit.unusual(ask.message.tool, risk.paths, ask.now)
+    return risk, judge(ask.message.tool, ask.claims, risk, ask.chain, unusual)
+
+
+def asks(ask: Ask) -> bool:
+    """Whether policy wants a human to be asked; then allowances and what waits already matter, too."""
+    return _judged_by_policy(ask)[1].verb == "ask"
 
 
 def opened(ask: Ask) -> Decision:
@@ -98,26 +107,26 @@ def opened(ask: Ask) -> Decision:
     return _allowed(ask, request, judgement)
 
 
-def granted(request: Request, seconds: float, now: datetime, sign: Sign) -> tuple[str, Request, Timer]:
-    """A grant for exactly this request, and the call that brings it to a worker."""
+def granted(request: Request, seconds: float, now: datetime, sign: Sign) -> tuple[str, Request, Call, Timer]:
+    """A grant for exactly this request, the call that brings it to a worker, and the timer of the next."""
     grant_id = digest({"grant": request.request_id, "agent": request.agent, "at": rfc3339(now)})[:32]
     conditions: list[Condition] = enforced(request.conditions or [])
     start = int(now.timestamp())
-    grant = sign(
-        Grant(
-            grant_id=grant_id,
-            request_id=request.request_id,
-            group=request.group,
-            agent=request.agent,
-            tool=request.tool,
-            digest=request.digest,
-            conditions=tuple(conditions),
-            policy=request.policy,
-            iat=start,
-            exp=start + int(seconds),
-        )
+    grant = Grant(
+        grant_id=grant_id,
+        request_id=request.request_id,
+        group=request.group,
+        agent=request.agent,
+        tool=request.tool,
+        digest=request.digest,
+        conditions=tuple(conditions),
+        policy=request.policy,
+        iat=start,
+        exp=start + int(seconds),
     )
-    return grant, replace(request, grant_id=grant_id), calling(grant_id, grant, request.params, now)
+    text, params = sign(grant), request.params
+    known = replace(request, grant_id=grant_id)
+    return text, known, offer(grant, text, params), calling(grant_id, text, params, now)
 
 
 def deeds_of(request: Request, action: str, **more: Any) -> tuple[Deed, Deed]:
@@ -181,7 +190,7 @@ def _request(ask: Ask, risk: Risk, judgement: Judgement) -> Request:
 
 def _allowed(ask: Ask, request: Request, judgement: Judgement) -> Decision:
     request = replace(request, state="approved", decided_at=rfc3339(ask.now), alternatives=[])
-    grant, request, call = granted(request, ask.settings.grant_seconds, ask.now, ask.sign)
+    grant, request, call, again = granted(request, ask.settings.grant_seconds, ask.now, ask.sign)
     told = [decision(request, ask.message.message_id, ask.now, grant)]
     if judgement.flags and ask.ladder:
         told.append(_flagged(request, ask, judgement))
@@ -189,8 +198,9 @@ def _allowed(ask: Ask, request: Request, judgement: Judgement) -> Decision:
         events=tuple(told),
         result=_result(request),
         marks=(request.mark(), ask.habit.after(ask.message.tool, request, ask.now)),
-        timers=(call,),
+        timers=(again,),
         deeds=deeds_of(request, "granted"),
+        calls=(call,),
     )
 
 
