@@ -23,6 +23,8 @@ log = Logger(__name__)
 ACK_WAIT = 5.0
 BEATS = 2.5
 """How often we say that we still work on something, while the server waits for a word."""
+BATCH = 32
+"""Messages that one pull may bring; the next pull is for later ones."""
 EXPIRES = 10.0
 HEARTBEAT = 1.0
 SILENCE = 3.0
@@ -35,7 +37,8 @@ LONGEST_PAUSE = 2.0
 class Delivery:
     """One message to be worked on, for the `attempt`-th time (from 1). Say one of the final words on it.
 
-    Until then the server is told every `beat` seconds that it is being worked on.
+    Until then the server is told every `beat` seconds that it is being worked on. `behind` is how many
+    wait behind it.
     """
 
     def __init__(
@@ -45,13 +48,16 @@ class Delivery:
         attempt: int,
         reply: str,
         beat: float = ACK_WAIT / BEATS,
+        behind: int = 0,
     ) -> None:
+        self.behind = behind
         self.record = record
         self.attempt = attempt
         self._connection = connection
         self._reply = reply
-        loop = asyncio.get_running_loop()
-        self._beat: asyncio.Task[None] | None = loop.create_task(self._still_working(beat))
+        self._every = beat
+        self._loop = asyncio.get_running_loop()
+        self._beat: asyncio.TimerHandle | None = self._loop.call_later(beat, self._still_working)
 
     async def settle(self) -> None:
         """It is done. Confirmed by the server; if that fails it comes again: doing it must hold twice."""
@@ -64,10 +70,6 @@ class Delivery:
     async def discard(self, reason: str) -> None:
         """It never comes again, although it was not done."""
         await self._finish(b"+TERM " + reason.encode())
-
-    async def still_working(self) -> None:
-        """Put off the moment at which the server gives it to somebody else. Done by itself, too."""
-        await self._connection.send(self._reply, b"+WPI")
 
     async def _finish(self, word: bytes) -> None:
         self.let_go()
@@ -87,13 +89,13 @@ class Delivery:
             self._beat.cancel()
             self._beat = None
 
-    async def _still_working(self, beat: float) -> None:
-        while True:
-            await asyncio.sleep(beat)
-            try:
-                await self.still_working()
-            except Unavailable as error:
-                log.debug("still_working_unsaid", error=error.message)
+    def _still_working(self) -> None:
+        """Put off the moment at which the server gives it to somebody else."""
+        self._beat = self._loop.call_later(self._every, self._still_working)
+        try:
+            self._connection.emit(self._reply, b"+WPI")
+        except Unavailable as error:
+            log.debug("still_working_unsaid", error=error.message)
 
 
 class Work:
@@ -106,8 +108,10 @@ class Work:
         self._config = config
         self._beat = config["ack_wait"] / 1e9 / BEATS
         self._numbers = itertools.count(1)
-        self._ready: deque[Delivery] = deque()  # never more than there are pulls of one message each
-        self._statuses: dict[bytes, bytes] = {}
+        self._ready: deque[Delivery] = deque()  # never more than the pulls under way may bring
+        self._pull = b""  # the number of the pull under way, and how many messages it may still bring
+        self._left = 0
+        self._status: bytes | None = None
         self._heard = asyncio.Event()
         self._inbox = connection.fresh_inbox()
         self._subscription = connection.listen(f"{self._inbox}.*", self._arrived)
@@ -186,28 +190,37 @@ class Work:
             await asyncio.sleep(LONGEST_PAUSE)
 
     async def _ask(self) -> None:
-        """One pull for one message. Returns when something is ready, or when there was nothing for a while.
+        """Wait for a pull to bring something. Returns also when there was nothing for a while.
 
         Raises:
             NotFound: the consumer is gone.
             Unavailable: the server is.
         """
+        if not self._left:
+            await self._begin()
+        try:
+            while self._left and not self._ready and self._status is None:
+                await self._next_word()
+        except BaseException:
+            self._left = 0
+            raise
+        if self._status is not None:
+            self._left = 0
+            if not self._ready:
+                _judge(self._status)
+
+    async def _begin(self) -> None:
+        """A new pull. What comes of one before it is taken all the same, but is not waited for."""
         await self._connection.wait_up(SILENCE)
-        number = b"%d" % next(self._numbers)
-        wanted = {"batch": 1, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+        self._pull = b"%d" % next(self._numbers)
+        self._status = None
+        wanted = {"batch": BATCH, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
         self._connection.emit(
             f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
             pydantic_core.to_json(wanted),
-            reply=f"{self._inbox}.{number.decode()}",
+            reply=f"{self._inbox}.{self._pull.decode()}",
         )
-        try:
-            while not self._ready and number not in self._statuses:
-                await self._next_word()
-        finally:
-            status = self._statuses.get(number)
-            self._statuses.clear()
-        if not self._ready and status is not None:
-            _judge(status)
+        self._left = BATCH
 
     async def _next_word(self) -> None:
         self._heard.clear()
@@ -223,14 +236,18 @@ class Work:
         numbers = numbers_of(reply)
         if numbers is not None:
             record = record_of(numbers, subject, head, payload)
+            self._left = max(self._left - 1, 0)
             self._ready.append(
-                Delivery(self._connection, record, numbers.attempt, reply.decode(), self._beat)
+                Delivery(
+                    self._connection, record, numbers.attempt, reply.decode(), self._beat, numbers.pending
+                )
             )
-        elif status_of(head) != 100:
-            self._statuses[subject.rpartition(b".")[2]] = head
+        elif status_of(head) != 100 and subject.rpartition(b".")[2] == self._pull:
+            self._status = head
         self._heard.set()
 
     def _changed(self, up: bool) -> None:
+        self._left = 0  # the server has forgotten the pull
         self._heard.set()
 
 
