@@ -71,8 +71,10 @@ async def redeem(wanted: Wanted, ctx: Context) -> Decision:
     require(grant, ctx.asked.group, grant.tool, said.params)
     if grant.tool not in ctx.held.get("offers", (grant.tool,)):
         raise Forbidden(f"{worker} does not offer {grant.tool}.", field="grant")
-    known = await _known(grant.grant_id, ctx)
-    if known is None and (why := await _forbidden(grant, ctx)) is not None:
+    known, asked = await asyncio.gather(_known(grant.grant_id, ctx), _asked(grant, ctx))
+    if asked is not None and asked.grant_id != grant.grant_id:
+        raise Forbidden("The grant is not the one that was given on its request.", field="grant")
+    if known is None and asked is not None and (why := await forbidden_since(asked, ctx)) is not None:
         return called_off(grant, why, wanted.message_id, ctx.now)
     return take(grant, known, worker, wanted.message_id, said.seconds, ctx.now)
 
@@ -130,10 +132,15 @@ async def _known(grant_id: str, ctx: Context) -> Execution | None:
     return Execution.read(found) if found is not None else None
 
 
+async def _asked(grant: Grant, ctx: Context) -> Request | None:
+    found = await ctx.marked(place_of_request(grant.request_id))
+    return Request.read(found) if found is not None else None
+
+
 async def _forbidden(grant: Grant, ctx: Context) -> str | None:
     """Why it must not be done any more, although it was granted."""
-    found = await ctx.marked(place_of_request(grant.request_id))
-    return await forbidden_since(Request.read(found), ctx) if found is not None else None
+    asked = await _asked(grant, ctx)
+    return await forbidden_since(asked, ctx) if asked is not None else None
 
 
 async def _with_trust(

@@ -196,6 +196,22 @@ async def test_f4_nothing_runs_on_a_grant_that_does_not_fit(desk: Desk, platform
     assert await desk.trail(what.grant_id) == []
 
 
+async def test_f4_of_two_grants_on_one_request_only_the_one_that_was_given_is_good(
+    desk: Desk, platform: Platform
+) -> None:
+    """As two handlers could make them, one of which was frozen while it decided."""
+    params = {"n": 11}
+    claims = {"supervision_level": "autonomous", "tools": {"allowed": ["web_search"]}}
+    ada = await platform.enter(platform.signed("twin", **claims))
+    sent = await ada.send("tool_request", tool="web_search", params=params)
+    told = await ada.find(lambda f: f["type"] == "tool_decision" and f["in_reply_to"] == sent["message_id"])
+    other = grant("twin", "web_search", params, request_id=told["request_id"])
+    refused = await desk.ask("redeem", "tess", grant=sign(other, desk.key), params=params)
+    assert (refused["status"], refused["code"]) == ("denied", "forbidden")
+    given = await desk.ask("redeem", "tess", grant=told["grant"], params=params)
+    assert given["status"] == "success"
+
+
 async def test_f4_a_worker_that_dies_leaves_a_result_that_says_so(desk: Desk, platform: Platform) -> None:
     ada = await platform.agent("cleo")
     what = grant("cleo", "frail", {"n": 6})
