@@ -54,7 +54,7 @@ from backchannel.service.wanted import Wanted
 service = Service(SERVICE, about=__doc__)
 
 
-@service.on(ToolRequest)
+@service.on(ToolRequest, beside=True)
 async def request(command: ToolRequest, ctx: Context) -> Decision:
     group, agent = ctx.asked.group, ctx.asked.agent
     known, inforce, trust, habits, (chain, counted) = await asyncio.gather(

@@ -51,6 +51,11 @@ class Batches:
         async with self._room:
             return await self._until_known(entries, reached)
 
+    async def once(self, entries: Sequence[Entry]) -> bool:
+        """One try; whether it is known to be stored by it."""
+        async with self._room:
+            return isinstance(await attempt(self._connection, entries, ANSWER), Stored)
+
     async def _until_known(self, entries: Sequence[Entry], reached: Mapping[str, int]) -> Stored:
         clock = asyncio.get_running_loop().time
         end, retried = clock() + self._deadline, False
@@ -61,7 +66,9 @@ class Batches:
                 case Stored():
                     return outcome
                 case int() if outcome == APPLIED:
-                    return await self._found(entries, reached, not retried) or Stored(0, not retried, "")
+                    return await self._found(entries, reached, not retried) or Stored(
+                        0, not retried, "", found=True
+                    )
                 case int() if outcome == STALE or (outcome == IN_FLIGHT and clock() > patience):
                     if (stored := await self._found(entries, reached, not retried)) is not None:
                         return stored
@@ -83,7 +90,8 @@ class Batches:
             place = await find_id(self._connection, entry.subject, entry.message_id)
             if place is not None:
                 stream, sequence = place
-                return Stored(sequence, duplicate or sequence <= reached.get(stream, 0), stream)
+                earlier = duplicate or sequence <= reached.get(stream, 0)
+                return Stored(sequence, earlier, stream, found=True)
         return None
 
 

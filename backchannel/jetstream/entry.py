@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backchannel.errors import Internal
 
@@ -35,11 +35,15 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where it lies. `duplicate`: it lay there before we came."""
+    """Where it lies. `duplicate`: it lay there before we came.
+
+    `found`: it was looked for and found, by its id. Somebody else may have stored it, and not quite the same.
+    """
 
     sequence: int
     duplicate: bool
     stream: str
+    found: bool = field(default=False, compare=False)
 
 
 def fenced(entries: Sequence[Entry], fences: Sequence[Fence]) -> list[Entry]:

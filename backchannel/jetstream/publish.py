@@ -149,6 +149,16 @@ class Publisher:
             return await self.store(carrying[0])
         return await self._batches.commit(carrying, self._reached)
 
+    async def commit_once(self, entries: Sequence[Entry], fences: Sequence[Fence] = ()) -> bool:
+        """One try of `commit`, for entries that may also be stored apart from each other.
+
+        False when it was refused, and also when its answer was lost: what is stored each has to find out.
+        """
+        try:
+            return await self._batches.once(fenced(entries, fences))
+        except Internal:
+            return False
+
     async def close(self) -> None:
         """Stop; what is not confirmed yet is told so."""
         self._connection.forget_change(self._changed)

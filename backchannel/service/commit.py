@@ -1,10 +1,10 @@
-"""Giving the log what follows from a decision, if what the decision rests on still holds."""
+"""Giving the log what follows from decisions, if what each rests on still holds."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 from pydantic_core import to_json
@@ -21,35 +21,120 @@ log = structlog.get_logger()
 
 STALE_TRIES = 16
 """How often a decision is made anew because somebody else wrote in between, before its cause waits."""
+MOST_TOGETHER = 500
+MOST_BYTES = 1 << 20
+"""Entries, and their bytes, in one commit of several decisions."""
 
 
-async def committed(
-    house: House, told: Sequence[Entry], fences: Sequence[Fence], decision: Decision, cause: str
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A decision, and what the log is to be given.
+
+    Args:
+        fences: around all that was read for it.
+        cause: what the deeds come of; with their content it makes their ids, so that each is kept once.
+    """
+
+    decision: Decision
+    told: Sequence[Entry]
+    fences: Sequence[Fence]
+    cause: str
+    deeds: Sequence[Deed] = field(init=False)
+
+    def __post_init__(self) -> None:
+        deeds = [replace(deed, id=deed.id or _identity(deed, self.cause)) for deed in self.decision.deeds]
+        object.__setattr__(self, "deeds", deeds)
+
+    def on_what_changes(self) -> list[Fence]:
+        """The fences around what the decision writes to; what it only read may move on."""
+        subjects = {entry.subject for entry in self.told}
+        return [fence for fence in self.fences if _concerns(fence, subjects)]
+
+
+async def committed(house: House, outcome: Outcome) -> bool:
     """False when somebody else wrote what was read: the decision is void and must be made anew.
 
     Intents are in the audit trail before anything else is stored; all other deeds are noted after it, and
     workers are called.
 
-    Args:
-        cause: what the deeds come of; with their content it makes their ids, so that each is kept once.
-
     Raises:
         Unavailable: the trail or the log did not take it. What it was about is not done.
     """
-    known = [replace(deed, id=deed.id or _identity(deed, cause)) for deed in decision.deeds]
-    await asyncio.gather(*(house.trail.write(deed) for deed in known if deed.phase == "intent"))
+    await _intended(house, outcome)
+    return await _stored(house, outcome)
+
+
+async def committed_together(house: House, outcomes: Sequence[Outcome]) -> list[bool]:
+    """Several decisions of different senders in as few commits as possible; which of them are stored.
+
+    All intents are in the trail before anything else is stored. If not all can be stored in one piece, each
+    is tried by itself. What is not stored must be decided anew; so must what an error leaves open.
+    """
+    intended = await asyncio.gather(*(_intended(house, one) for one in outcomes), return_exceptions=True)
+    ready = [one for one, fault in zip(outcomes, intended, strict=True) if fault is None]
+    joint = _joint(ready)
+    if len(joint) > 1 and await _stored_as_one(house, joint):
+        stored = joint
+    else:
+        found = await asyncio.gather(*(_stored(house, one) for one in joint), return_exceptions=True)
+        stored = [one for one, outcome in zip(joint, found, strict=True) if outcome is True]
+    return [any(one is other for other in stored) for one in outcomes]
+
+
+async def _intended(house: House, outcome: Outcome) -> None:
+    await asyncio.gather(*(house.trail.write(deed) for deed in outcome.deeds if deed.phase == "intent"))
+
+
+async def _stored(house: House, outcome: Outcome) -> bool:
+    ours = True
     try:
-        if told:
-            await house.publisher.commit(told, _on_what_changes(fences, told))
+        if outcome.told:
+            stored = await house.publisher.commit(outcome.told, outcome.on_what_changes())
+            ours = not (stored.found or stored.duplicate)
     except Conflict:
         return False
-    for deed in known:
+    _follow_up(house, outcome, ours=ours)
+    return True
+
+
+async def _stored_as_one(house: House, outcomes: Sequence[Outcome]) -> bool:
+    """One try. False also when it is not known: then each by itself finds out whether it is stored."""
+    told = [entry for one in outcomes for entry in one.told]
+    fences = [fence for one in outcomes for fence in one.on_what_changes()]
+    if not await house.publisher.commit_once(told, fences):
+        return False
+    for one in outcomes:
+        _follow_up(house, one, ours=True)
+    return True
+
+
+def _joint(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that may be stored in one piece: none writes what another one has read or writes."""
+    chosen, written, read = list[Outcome](), set[str](), set[str]()
+    entries, size = 0, 0
+    for one in outcomes:
+        subjects = {entry.subject for entry in one.told}
+        fenced = {fence.subject for fence in one.on_what_changes()}
+        more, bytes_more = len(one.told), sum(len(entry.payload) for entry in one.told)
+        apart = not (fenced & written or subjects & read or any(map(_is_pattern, fenced)))
+        fits = entries + more <= MOST_TOGETHER and size + bytes_more <= MOST_BYTES
+        if chosen and not (apart and fits):
+            continue
+        chosen.append(one)
+        written |= subjects
+        read |= fenced
+        entries, size = entries + more, size + bytes_more
+    return chosen
+
+
+def _follow_up(house: House, outcome: Outcome, *, ours: bool) -> None:
+    """Note what came of it. What another process stored in our place may rest on a grant of its own, so
+    nobody is called on ours then; the timer that lies beside it will."""
+    for deed in outcome.deeds:
         if deed.phase != "intent":
             house.trail.note(deed)
-    for call in decision.calls:
+    for call in outcome.decision.calls if ours else ():
         _offer(house, call)
-    return True
 
 
 def _offer(house: House, call: Call) -> None:
@@ -64,6 +149,11 @@ def _identity(deed: Deed, cause: str) -> str:
     return digest(said)[:32]
 
 
-def _on_what_changes(fences: Sequence[Fence], told: Sequence[Entry]) -> list[Fence]:
-    """The fences around what the decision writes to; what it only read may move on."""
-    return [fence for fence in fences if any(covers(fence.subject, entry.subject) for entry in told)]
+def _concerns(fence: Fence, subjects: set[str]) -> bool:
+    if not _is_pattern(fence.subject):
+        return fence.subject in subjects
+    return any(covers(fence.subject, subject) for subject in subjects)
+
+
+def _is_pattern(subject: str) -> bool:
+    return "*" in subject or ">" in subject

@@ -46,6 +46,7 @@ class Service:
     name: str
     about: str | None = None
     answerers: dict[str, Answerer] = field(default_factory=dict)
+    beside: set[str] = field(default_factory=set)
     responders: dict[str, Responder] = field(default_factory=dict)
     followers: dict[tuple[str, ...], Follower] = field(default_factory=dict)
     timers: dict[str, Alarm] = field(default_factory=dict)
@@ -54,12 +55,20 @@ class Service:
     awaited: bool = False
     desks: dict[str, Clerk] = field(default_factory=dict)
 
-    def on(self, *kinds: type[Message]) -> Callable[[Answerer], Answerer]:
-        """Let the function answer commands of these types."""
+    def on(self, *kinds: type[Message], beside: bool = False) -> Callable[[Answerer], Answerer]:
+        """Let the function answer commands of these types.
+
+        Args:
+            beside: those of different senders may be decided together. That is for commands that say
+                `repeated` when they come again, and rest on nothing that another sender's may change.
+        """
 
         def declared(answerer: Answerer) -> Answerer:
             for kind in kinds:
-                self.answerers[kind.model_fields["type"].default] = answerer
+                name = kind.model_fields["type"].default
+                self.answerers[name] = answerer
+                if beside:
+                    self.beside.add(name)
             return answerer
 
         return declared

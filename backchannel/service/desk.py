@@ -14,7 +14,7 @@ from backchannel.jetstream.connection import Arrived
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.subject import Asked, service_subject
-from backchannel.service.commit import STALE_TRIES, committed
+from backchannel.service.commit import STALE_TRIES, Outcome, committed
 from backchannel.service.context import Context
 from backchannel.service.declare import Service
 from backchannel.service.follow import Origin, follow_ups
@@ -64,7 +64,7 @@ class Desks:
             context = Context(asked, frozenset(), datetime.now(UTC), self._house, role, held=held)
             decision = await clerk(wanted, context)
             told = [] if decision.repeated else follow_ups(decision, origin)
-            if await committed(self._house, told, context.fences, decision, origin.key):
+            if await committed(self._house, Outcome(decision, told, context.fences, origin.key)):
                 return decision.result
         raise Conflict("Others decide the same all the time; come again.", retry_after=0.5)
 

@@ -17,7 +17,7 @@ from backchannel.jetstream.work import Delivery, Work
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import Asked, again_subject, events_stream, locate
-from backchannel.service.commit import STALE_TRIES, committed
+from backchannel.service.commit import STALE_TRIES, Outcome, committed
 from backchannel.service.context import Context
 from backchannel.service.follow import FAMILY, Origin, follow_ups
 from backchannel.service.happened import Follower, Happened, Note
@@ -94,7 +94,8 @@ class Following:
                 case Decision() as decision:
                     origin = Origin(self._group, PLATFORM, happened.message_id, trace=happened.trace)
                     told = [] if decision.repeated else follow_ups(decision, origin)
-                    if await committed(self._house, told, context.fences, decision, origin.key):
+                    outcome = Outcome(decision, told, context.fences, origin.key)
+                    if await committed(self._house, outcome):
                         return await delivery.settle()
         await delivery.retry(BUSY)
 

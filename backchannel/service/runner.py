@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ import pydantic_core
 
 from backchannel.domain.decision import Decision
 from backchannel.errors import BackchannelError, Internal, WrongSender
+from backchannel.jetstream.record import Record
 from backchannel.jetstream.work import Delivery, Work
 from backchannel.logger import Logger
 from backchannel.protocol.catalog import read_message
@@ -20,7 +21,8 @@ from backchannel.protocol.json_object import read_object
 from backchannel.protocol.lane import LANES, Lane
 from backchannel.protocol.message import Message
 from backchannel.protocol.subject import COMMANDS, Asked, asked, command_subject
-from backchannel.service.commit import STALE_TRIES, committed
+from backchannel.service.ahead import Ahead
+from backchannel.service.commit import STALE_TRIES, Outcome, committed, committed_together
 from backchannel.service.context import Context
 from backchannel.service.declare import Answerer, Service
 from backchannel.service.follow import entries, refusal
@@ -31,6 +33,8 @@ from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
 log = Logger(__name__)
 
 Clock = Callable[[], datetime]
+LAST_WORD = 1.0
+"""Seconds in which what was done last is settled when the process ends; else it comes again."""
 
 
 def now_utc() -> datetime:
@@ -50,11 +54,22 @@ def _kind(agent: str, claims: Mapping[str, Any]) -> str:
     return str(claims.get("entity_type") or "agent")
 
 
+def _asked(record: Record) -> Asked:
+    found = asked(record.subject)
+    assert found is not None  # the consumer's filters have this very form
+    return found
+
+
+def _trace(record: Record) -> str | None:
+    return (record.headers or {}).get("traceparent")
+
+
 class Runner:
     """One service's commands in one group, each lane by itself, so that no lane ever waits for a lower one.
 
     Within a lane commands are taken one at a time, also when several processes run the service: what an
-    agent asks first is decided first, whatever dies in between.
+    agent asks first is decided first, whatever dies in between. Where the service allows that, the first
+    commands of other senders are decided with the one whose turn it is.
     """
 
     def __init__(self, service: Service, house: House, group: str, clock: Clock = now_utc) -> None:
@@ -70,15 +85,24 @@ class Runner:
                 lanes.create_task(self._lane(lane))
 
     async def _lane(self, lane: Lane) -> None:
+        kinds, beside = self._service.answerers.keys(), self._service.beside
+        ahead = Ahead(self._house.connection, self._group, lane, kinds, beside)
         work = await self._open(lane)
+        settling: asyncio.Task[None] | None = None
         try:
             while True:
                 delivery = await work.take()
                 try:
-                    await self._handle(delivery)
+                    if await self._handle(delivery, ahead):
+                        if settling is not None:
+                            await settling
+                        settling = asyncio.create_task(delivery.settle())
                 finally:
                     delivery.let_go()  # cut off in the middle, it must come again, to us or to others
         finally:
+            if settling is not None:
+                await asyncio.wait([settling], timeout=LAST_WORD)
+                settling.cancel()
             await work.close()
 
     async def _open(self, lane: Lane) -> Work:
@@ -88,42 +112,89 @@ class Runner:
         name = f"{self._service.name}-{self._group}-{lane}"
         return await Work.open(self._house.connection, COMMANDS, name, filters, max_ack_pending=1)
 
-    async def _handle(self, delivery: Delivery) -> None:
-        """Decide one command and say the final word on it. Never raises but for cancellation."""
+    async def _handle(self, delivery: Delivery, ahead: Ahead) -> bool:
+        """Decide one command. Whether it is done; else the final word is said. Raises nothing but the end."""
         record = delivery.record
-        found = asked(record.subject)
-        assert found is not None  # the consumer's filters have this very form
+        if ahead.was_decided(record):
+            return True
         try:
-            with_trace = (record.headers or {}).get("traceparent")
-            await self._decide(delivery, found, with_trace)
+            return await self._decide(delivery, ahead)
         except Exception as error:
-            await self._fault(delivery, found, error)
+            await self._fault(delivery, _asked(record), error)
+            return False
 
-    async def _decide(self, delivery: Delivery, found: Asked, trace: str | None) -> None:
-        said = read_object(delivery.record.payload)
-        command, answerer = self._read(said, found)
-        found = replace(found, written_id=str(said["message_id"]))
+    async def _decide(self, delivery: Delivery, ahead: Ahead) -> bool:
+        record = delivery.record
+        others = await self._others(delivery, ahead)
+        if others and await self._together(record, delivery.attempt, others, ahead):
+            return True
         for _ in range(STALE_TRIES):
-            context = self._context(delivery, found)
-            try:
-                answer = await answerer(command, context)
-                if isinstance(answer, Decision):
-                    decision, told = answer, entries(answer, command, found, context.now, trace)
-                else:
-                    decision, told = Decision(), list(answer)
-            except BackchannelError as error:
-                match verdict_on(error, delivery.attempt):
-                    case Tell(error=why):
-                        decision, told = Decision(), [refusal(why, command, found, context.now, trace)]
-                    case _:
-                        raise
-            cause = f"{found.agent}:{command.message_id}"
-            if decision.repeated or await committed(self._house, told, context.fences, decision, cause):
-                await delivery.settle()
-                return
+            outcome = await self._outcome(record, delivery.attempt)
+            if outcome.decision.repeated or await committed(self._house, outcome):
+                return True
         await delivery.retry(0.05)
+        return False
 
-    def _read(self, said: dict[str, Any], found: Asked) -> tuple[Message, Answerer]:
+    async def _others(self, delivery: Delivery, ahead: Ahead) -> list[Record]:
+        try:
+            return await ahead.beside_of(delivery.record, delivery.behind)
+        except BackchannelError as error:  # then each is decided when its turn comes
+            log.info("nothing_decided_ahead", service=self._service.name, error=error.message)
+            return []
+
+    async def _together(self, head: Record, attempt: int, others: Sequence[Record], ahead: Ahead) -> bool:
+        """Decide commands of different senders at once; whether the first, whose turn it is, is done.
+
+        What cannot be decided or is refused, and what others wrote meanwhile, is left until its turn comes.
+        """
+        outcome, *found = await asyncio.gather(
+            self._outcome(head, attempt),
+            *(self._answered(record) for record in others),
+            return_exceptions=True,
+        )
+        if isinstance(outcome, BaseException):
+            raise outcome
+        made = [(record, one) for record, one in zip(others, found, strict=True) if isinstance(one, Outcome)]
+        for record, _ in [one for one in made if one[1].decision.repeated]:
+            ahead.note(record)
+        fresh = [(record, one) for record, one in [(head, outcome), *made] if not one.decision.repeated]
+        stored = await committed_together(self._house, [one for _, one in fresh])
+        done = [record for (record, _), kept in zip(fresh, stored, strict=True) if kept]
+        for record in done:
+            ahead.note(record)
+        return outcome.decision.repeated or head in done
+
+    async def _outcome(self, record: Record, attempt: int) -> Outcome:
+        """What comes of a command, also if that is a refusal.
+
+        Raises:
+            BackchannelError: it cannot be decided now.
+        """
+        try:
+            return await self._answered(record)
+        except BackchannelError as error:
+            match verdict_on(error, attempt):
+                case Tell(error=why):
+                    return self._refused(record, why)
+            raise
+
+    async def _answered(self, record: Record) -> Outcome:
+        said = read_object(record.payload)
+        command, answerer, found = self._read(said, _asked(record))
+        context = self._context(record, found)
+        answer = await answerer(command, context)
+        cause = f"{found.agent}:{command.message_id}"
+        if not isinstance(answer, Decision):
+            return Outcome(Decision(), list(answer), context.fences, cause)
+        told = [] if answer.repeated else entries(answer, command, found, context.now, _trace(record))
+        return Outcome(answer, told, context.fences, cause)
+
+    def _refused(self, record: Record, why: BackchannelError) -> Outcome:
+        command, _, found = self._read(read_object(record.payload), _asked(record))
+        told = [refusal(why, command, found, self._clock(), _trace(record))]
+        return Outcome(Decision(), told, (), f"{found.agent}:{command.message_id}")
+
+    def _read(self, said: dict[str, Any], found: Asked) -> tuple[Message, Answerer, Asked]:
         """
         Raises:
             Internal: no function answers this type, though its consumer filters by type.
@@ -135,10 +206,10 @@ class Runner:
         answerer = self._service.answerers.get(command.type)
         if answerer is None or command.type != found.type:
             raise Internal(f"The service {self._service.name} does not answer {command.type}.")
-        return command, answerer
+        return command, answerer, replace(found, written_id=str(said["message_id"]))
 
-    def _context(self, delivery: Delivery, found: Asked) -> Context:
-        claims = _claims((delivery.record.headers or {}).get("Bc-Claims"))
+    def _context(self, record: Record, found: Asked) -> Context:
+        claims = _claims((record.headers or {}).get("Bc-Claims"))
         access = frozenset(claims.get("sidebar_access") or ())
         kind = _kind(found.agent, claims)
         return Context(found, access, self._clock(), self._house, kind, held=claims)

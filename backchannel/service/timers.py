@@ -7,7 +7,7 @@ from backchannel.jetstream.work import Delivery, Work
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.subject import Asked, dues_of, events_stream
-from backchannel.service.commit import STALE_TRIES, committed
+from backchannel.service.commit import STALE_TRIES, Outcome, committed
 from backchannel.service.context import Context
 from backchannel.service.declare import Service
 from backchannel.service.due import Due, due_in
@@ -71,7 +71,7 @@ class Timers:
             context = self._context(due)
             decision = await answerer(due, context)
             told = [] if decision.repeated else follow_ups(decision, due.origin)
-            if await committed(self._house, told, context.fences, decision, due.origin.key):
+            if await committed(self._house, Outcome(decision, told, context.fences, due.origin.key)):
                 await delivery.settle()
                 return
         await delivery.retry(BUSY)

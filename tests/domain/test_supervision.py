@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from backchannel.delivery.token import draft
 from backchannel.domain.inforce import FREEDOM
+from backchannel.domain.settings import Approvals
 from backchannel.domain.supervision.conditions import KINDS, enforced, understood
+from backchannel.domain.supervision.open import Ask, opened
 from backchannel.domain.supervision.policy import Chain, judge
 from backchannel.domain.supervision.risk import Risk, assess
 from backchannel.domain.supervision.rules import LEVELS, USUAL
 from backchannel.domain.supervision.run import WITHIN, Run
 from backchannel.errors import BadMessage
 from backchannel.protocol.claims import Claims
+from tests.build import message
 
 VERBS = ["deny", "ask", "allow"]
 TOOLS = ["read_a", "write_b", "run_c", "d"]
@@ -191,3 +194,14 @@ def test_calls_of_a_run_that_is_named_count_for_as_long_as_it_is_known() -> None
     late = datetime.fromtimestamp(10 * WITHIN, UTC)
     assert len(Run.read("chain.x", True, content, late).times) == 2
     assert not Run.read("chain.x", False, content, late).times
+
+
+def test_what_is_granted_is_offered_at_once_and_again_by_a_timer() -> None:
+    now = datetime.fromtimestamp(1000, UTC)
+    bearer = claims("autonomous", {"allowed": ["read_a"]})
+    said: Any = message("tool_request", tool="read_a", params={"n": 1})
+    decided = opened(Ask(said, "main", bearer, now, Approvals(), lambda grant: f"signed {grant.grant_id}"))
+    [call], [again] = decided.calls, decided.timers
+    assert (call.tool, call.content["params"], call.content["agent_id"]) == ("read_a", {"n": 1}, "ada")
+    assert call.content["grant"] == again.about["grant"] == f"signed {again.key}"
+    assert again.at is not None and again.at > now

@@ -44,6 +44,7 @@ class Command:
     agent: str
     message: AnyMessage
     lane: str = "normal"
+    claims: str = ""
 
 
 class Handlers(Protocol):
@@ -157,10 +158,15 @@ class Crew:
     deliveries: int = 0
     newest: dict[str, int] = field(default_factory=dict)
     tail: Tail | None = None
+    service: str = "sidebar"
 
     @classmethod
-    async def assemble(cls, folder: Path, agents: Iterable[str]) -> Crew:
-        """A server with these agents in its directory; handlers are for the caller to add and start."""
+    async def assemble(cls, folder: Path, agents: Iterable[str], service: str = "sidebar") -> Crew:
+        """A server with these agents in its directory; handlers are for the caller to add and start.
+
+        Args:
+            service: which one the commands are for.
+        """
         server = Server(folder / "nats", port=free_port())
         await server.start()
         connection = await Connection.open(server.address(), name="crew")
@@ -169,7 +175,7 @@ class Crew:
         for agent in agents:
             entry = {"agent_id": agent, "entity_type": "agent", "availability": "available"}
             await directory.put(f"{GROUP}.{agent}", pydantic_core.to_json(entry))
-        crew = cls(server, connection, Publisher(connection), [])
+        crew = cls(server, connection, Publisher(connection), [], service=service)
         crew.tail = Tail(connection, events_stream(GROUP), after=0, on_record=crew._take)
         await crew.tail.start()
         return crew
@@ -211,6 +217,8 @@ class Crew:
             "Bc-Type": kind,
             "Bc-Lane": command.lane,
         }
+        if command.claims:
+            headers["Bc-Claims"] = command.claims
         stored = await self.publisher.store(Entry(subject, write(said), headers))
         self.newest[command.lane] = max(self.newest.get(command.lane, 0), stored.sequence)
 
@@ -247,7 +255,7 @@ class Crew:
     async def _floor(self, lane: str) -> int:
         """The position on BC_COMMANDS up to which this lane is settled; 0 before the first handlers."""
         try:
-            told = await api(self.connection, f"CONSUMER.INFO.{COMMANDS}.sidebar-{GROUP}-{lane}")
+            told = await api(self.connection, f"CONSUMER.INFO.{COMMANDS}.{self.service}-{GROUP}-{lane}")
         except NotFound:
             return 0
         return int(told["ack_floor"]["stream_seq"])
