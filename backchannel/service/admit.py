@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid5
 
@@ -12,7 +13,7 @@ import pydantic_core
 
 from backchannel.delivery.admission import context_of
 from backchannel.delivery.calls import NOBODY, Called, text_of
-from backchannel.errors import TooLarge, Unavailable
+from backchannel.errors import BadMessage, TooLarge, Unavailable
 from backchannel.jetstream.entry import Entry
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
@@ -21,7 +22,7 @@ from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
-from backchannel.protocol.message import Way
+from backchannel.protocol.message import Way, rfc3339
 from backchannel.protocol.presence import AgentPresence
 from backchannel.protocol.sidebar import SidebarMessage
 from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone, command_subject
@@ -29,6 +30,7 @@ from backchannel.protocol.supervision import ToolRequest
 from backchannel.service.follow import FAMILY
 
 TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+IN_UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?Z")
 CLAIMS = {"entity_type", "human_supervisor", "sidebar_access"}
 """What handlers are told of a sender's token,"""
 
@@ -77,7 +79,7 @@ def entries_of(
         TooLarge: it would take more bytes in the log than are allowed.
         Unavailable: nothing here answers a message of this type yet.
     """
-    entries = _entries(sender, content | {"sender_agent_id": sender.agent}, message, called)
+    entries = _entries(sender, _signed(sender, content, message), message, called)
     if hops:
         counted = {HOPS: str(hops)}
         return [Entry(one.subject, one.payload, {**one.headers, **counted}) for one in entries]
@@ -181,7 +183,7 @@ def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Des
 
 def command_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
     """The message as a command, for a handler to decide, with what the sender's token says in a header."""
-    content = content | {"sender_agent_id": sender.agent}
+    content = _signed(sender, content, message)
     for name in ("cursor", "taken_for", "taken_by"):
         content.pop(name, None)
     held = CLAIMS_OF_TOOLS if isinstance(message, ToolRequest) else CLAIMS
@@ -190,6 +192,21 @@ def command_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> 
     headers["Bc-Claims"] = pydantic_core.to_json(claims).decode()
     subject = command_subject(sender.group, message.lane, sender.agent, message.type)
     return _entry(subject, _written(content), headers)
+
+
+def _signed(sender: Sender, content: dict[str, Any], message: AnyMessage) -> dict[str, Any]:
+    """With who says it, and when in the one form in which others may be told of a time."""
+    said = content.get("timestamp")
+    when = said if isinstance(said, str) and IN_UTC.fullmatch(said) else _in_utc(message.timestamp)
+    return content | {"sender_agent_id": sender.agent, "timestamp": when}
+
+
+def _in_utc(moment: datetime) -> str:
+    try:
+        return rfc3339(moment)
+    except OverflowError:
+        text = "The field 'timestamp' is not right: There is no such time in UTC."
+        raise BadMessage(text, field="timestamp") from None
 
 
 def _entry(subject: str, payload: bytes, headers: Mapping[str, str]) -> Entry:

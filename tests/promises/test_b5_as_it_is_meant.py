@@ -66,6 +66,34 @@ async def test_b5_what_is_far_too_long_is_told_in_words_and_by_close_code(platfo
     assert await ada.closed() == 1009
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("2026-01-31T12:00:00.123456Z", "2026-01-31T12:00:00.123456Z"),
+        ("2026-01-31T14:00:00+02:00", "2026-01-31T12:00:00.000Z"),
+        ("2026-01-31t12:00:00z", "2026-01-31T12:00:00.000Z"),
+        (1769860800, "2026-01-31T12:00:00.000Z"),
+    ],
+)
+async def test_b1_whatever_form_a_time_was_sent_in_others_are_told_rfc_3339_in_utc(
+    platform: Platform, said: object, told: str
+) -> None:
+    ada = await platform.agent(f"time-{abs(hash(said))}")
+    sent = await ada.send("memory_update", context_id="main", exchange={"content": "now"}, timestamp=said)
+    heard = await ada.find(lambda frame: frame.get("message_id") == sent["message_id"])
+    assert heard["timestamp"] == told
+
+
+async def test_b5_a_time_that_utc_does_not_have_is_refused(platform: Platform) -> None:
+    ada = await platform.agent("time-ada")
+    for kind, fields in (
+        ("memory_update", {"context_id": "main", "exchange": {"content": "x"}}),
+        ("sidebar_spawn", {"parent_id": "main", "task_description": "x"}),
+    ):
+        refused = await ada.ask(kind, timestamp="0001-01-01T00:00:00+23:00", **fields)
+        assert (refused["code"], refused["field"]) == ("bad_message", "timestamp")
+
+
 async def test_d10_what_a_subscription_update_leaves_out_stays_as_it_was(platform: Platform) -> None:
     ada, bob = await platform.agent("kept-ada"), await platform.agent("kept-bob")
     await bob.result("subscription_update", mode="focused", focus=["tls"], peripheral_awareness=False)
