@@ -9,18 +9,27 @@ import os
 import time
 from collections.abc import AsyncIterator
 from random import Random
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from nats.errors import Error as NatsError
 from websockets.exceptions import ConnectionClosed
 
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import TARGETS
+from tests.promises.native import Native
 from tests.promises.running import WAIT, Platform, Raw
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # The client library of NATS leaves the sockets of refused attempts to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 ROUNDS = 8
 PER_ROUND = 40
+QUERIES = ("context", "sidebar", "agents", "heat_map", "status", "search", "approvals", "nothing")
 LONG = {"short": 10.0}.get(os.environ.get("BACKCHANNEL_CAMPAIGN", ""), 600.0)
 HEAD = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -104,8 +113,36 @@ async def bodies(platform: Platform, random: Random, number: int) -> None:
     assert int(answer.split(b" ", 2)[1]) in (200, 400, 403, 404, 409, 413, 422, 429), answer[:200]
 
 
+async def welcomed(platform: Platform, name: str, token: str) -> Native:
+    """A busy machine may need longer for a login than the server waits for it."""
+    async with asyncio.timeout(WAIT):
+        while True:
+            with contextlib.suppress(ConnectionError):
+                return await Native.enter(platform.nats, name, token)
+
+
+async def natives(platform: Platform, random: Random, number: int) -> None:
+    """At the NATS door: garbage for a token lets nobody in, garbage from an agent is answered in words."""
+    name = f"eve{number}"
+    token = platform.signed(name)
+    forged = mutated(token.encode(), random).decode("utf-8", "replace")
+    with contextlib.suppress(NatsError, ConnectionError):  # as also where the login is too long
+        await (await Native.enter(platform.nats, name, forged)).close()
+        assert forged.rstrip("=") == token
+    eve = await welcomed(platform, name, token)
+    seeds = TARGETS["session"][1]
+    for _ in range(PER_ROUND // 2):
+        body = mutated(random.choice(seeds), random)
+        headers = {"Nats-Msg-Id": f"{name}:{UUID(int=random.getrandbits(128), version=4)}"}
+        answer = await eve.offer(eve.subject("memory_update"), body, headers)
+        assert "seq" in answer, answer  # as JetStream answers, stored or not
+        answer = await eve.offer(f"bc.main.svc.query.{random.choice(QUERIES)}", body)
+        assert "status" in answer or "type" in answer, answer
+    await eve.close()
+
+
 FAULTS = ('"exception"', "Traceback", '"level":"error"', '"level": "error"')
-ATTACKS = (frames, frames, hellos, octets, octets, bodies)
+ATTACKS = (frames, frames, hellos, octets, octets, bodies, natives)
 
 
 async def attacked(platform: Platform, seed: int | str, number: int) -> None:
