@@ -102,6 +102,10 @@ class Peer:
         if not self.gone:
             self.perform(self.session.received(body, self.house.clock()))
 
+    def received_binary(self) -> None:
+        if not self.gone:
+            self.perform(self.session.received_binary(self.house.clock()))
+
     def writable(self) -> None:
         if self.ear is not None:
             self.ear.writable()

@@ -24,6 +24,9 @@ class Peer(Protocol):
     def received(self, body: bytes) -> None:
         """One whole text message, valid UTF-8."""
 
+    def received_binary(self) -> None:
+        """One whole message that is not text."""
+
     def writable(self) -> None:
         """The congestion is over."""
 
@@ -43,6 +46,7 @@ class Nobody:
     __slots__ = ()
 
     def received(self, body: bytes) -> None: ...
+    def received_binary(self) -> None: ...
     def writable(self) -> None: ...
     def beat(self, missed: int) -> None: ...
     def ponged(self, seconds: float) -> None: ...

@@ -13,7 +13,7 @@ from websockets.server import ServerProtocol
 
 from backchannel.delivery.session import error_frame, too_large
 from backchannel.protocol.claims import Claims
-from backchannel.protocol.frame import CloseCode, ErrorFrame
+from backchannel.protocol.frame import CloseCode
 from bridge.crowd import Ticket
 from bridge.deflate import takes_deflated
 from bridge.fragments import Fragments
@@ -25,11 +25,6 @@ log = structlog.get_logger("bridge.wire")
 
 ABNORMAL, NOT_UTF8, FAULT = 1006, 1007, 1011
 LONGEST_REASON = 123
-NOT_TEXT = frame(
-    ErrorFrame(code="bad_frame", message="A binary message means nothing here: send text frames with JSON.")
-    .model_dump_json()
-    .encode()
-)
 
 
 class Wire(asyncio.Protocol):
@@ -270,19 +265,17 @@ class Wire(asyncio.Protocol):
         metrics.received_bytes.inc(len(body))
         metrics.size.observe(len(body))
         if not self._fragments.is_text:
-            self._refuse_binary()
+            self._hand_over(self.peer.received_binary)
         elif not body.isascii() and not _is_utf8(body):
             self._fail(NOT_UTF8, "The text is not UTF-8.")
         else:
-            try:
-                self.peer.received(body)
-            except Exception as error:
-                self._fault(error)
+            self._hand_over(self.peer.received, body)
 
-    def _refuse_binary(self) -> None:
-        self._room.metrics.refused.labels("bad_frame").inc()
-        if not self.paused:  # who does not listen is not told
-            self.send_frames(NOT_TEXT)
+    def _hand_over(self, to: Callable[..., None], *message: bytes) -> None:
+        try:
+            to(*message)
+        except Exception as error:
+            self._fault(error)
 
     # ---- alive?
 

@@ -29,6 +29,7 @@ from backchannel.delivery.permit import Permission, check
 from backchannel.delivery.quality import Preference, declared, preference
 from backchannel.errors import (
     BackchannelError,
+    BadFrame,
     BadMessage,
     Expired,
     Forbidden,
@@ -164,6 +165,11 @@ class Session:
             return []
         except BackchannelError as error:
             return self.refused(error, reply_id(content), now)
+
+    def received_binary(self, now: float) -> list[Effect]:
+        """A message came in that is not text."""
+        error = BadFrame("A binary message means nothing here: send text frames with JSON.")
+        return self.refused(error, None, now)
 
     def refused(self, error: BackchannelError, in_reply_to: str | None, now: float) -> list[Effect]:
         """Something the client asked for cannot be."""

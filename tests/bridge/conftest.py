@@ -47,6 +47,7 @@ class Witness:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.messages: list[bytes] = []
+        self.binary_messages = 0
         self.round_trips: list[float] = []
         self.codes: list[int] = []
         self.writable_again = 0
@@ -57,6 +58,10 @@ class Witness:
         self.messages.append(body)
         self._changed.set()
         self.on_message(body)
+
+    def received_binary(self) -> None:
+        self.binary_messages += 1
+        self._changed.set()
 
     def writable(self) -> None:
         self.writable_again += 1

@@ -202,6 +202,12 @@ def test_who_causes_nothing_but_errors_is_sent_away() -> None:
     assert say(session, {"type": "ping"}) == []
 
 
+def test_messages_that_are_not_text_count_as_errors() -> None:
+    session = here(patience=20)
+    codes = [code(session.received_binary(NOW)) for _ in range(30)]
+    assert codes.count(4429) == 1
+
+
 def test_a_token_that_ends_is_announced_once_and_then_closes() -> None:
     session = here()
     assert session.tick(EXPIRY - 61) == []

@@ -228,3 +228,20 @@ async def test_a_missing_or_bad_hello_ends_the_connection(platform: Platform, fr
     await agent.send_raw(frame)
     await agent.until("error")
     assert await agent.closed() == 4400
+
+
+async def test_a11_a_first_frame_that_is_not_text_ends_the_connection_like_any_other_bad_hello(
+    platform: Platform,
+) -> None:
+    agent = await platform.connect(await platform.token("a11-bin"))
+    await agent.socket.send(b"\x00\x01")
+    assert (await agent.until("error"))["code"] == "bad_frame"
+    assert await agent.closed() == 4400
+
+
+async def test_b5_a_binary_frame_gets_a_typed_error_and_the_connection_lives(platform: Platform) -> None:
+    agent = await platform.agent("b5-bin")
+    await agent.socket.send(b"\x00\x01")
+    told = await agent.until("error")
+    assert (told["code"], told["in_reply_to"]) == ("bad_frame", None)
+    await agent.settled()
