@@ -37,6 +37,7 @@ TURNED_AWAY = (
         "expired",
         "wrong_group",
         "revoked",
+        "sent_away",
         "no_nonce",
     ),
 )

@@ -14,13 +14,15 @@ from websockets.typing import Subprotocol
 from backchannel.errors import BackchannelError, Expired
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import SUBPROTOCOL
-from backchannel.service.keyring import Keyring, NoNonce, Revoked, WrongGroup
+from backchannel.service.keyring import Keyring, NoNonce, Revoked, SentAway, WrongGroup
 from bridge.blotter import Blotter
 
 BEARER_SUBPROTOCOL = "bearer."
 EXPIRED = "expired"
 NEUTRAL = "This needs a valid token."
 """All that a stranger is told; which of the reasons it was is for the log."""
+AWAY = "You were sent away, and may come back later."
+"""For somebody whose token is good: a fresh one would not help."""
 
 
 @dataclass(eq=False)
@@ -96,6 +98,8 @@ class Gate:
             raise TurnedAway(401, "no_token", NEUTRAL)
         try:
             return self.keyring.verify(token)
+        except SentAway as error:
+            raise TurnedAway(403, "sent_away", AWAY, detail=error.message) from None
         except BackchannelError as error:
             raise TurnedAway(401, _reason(error), NEUTRAL, detail=error.message) from None
 

@@ -71,13 +71,21 @@ def why_refused(claims: Claims, inforce: InForce | None, now: float) -> str | No
     Args:
         now: seconds since 1970, UTC.
     """
-    if inforce is None:
-        return None
-    if inforce.revoked_before is not None and claims.iat < inforce.revoked_before:
+    return why_revoked(claims, inforce) or why_sent_away(claims, inforce, now)
+
+
+def why_revoked(claims: Claims, inforce: InForce | None) -> str | None:
+    """Why this token is of no use any more, while a fresh one of the same entity would be."""
+    if inforce is not None and inforce.revoked_before is not None and claims.iat < inforce.revoked_before:
         return (
             f"The tokens of {claims.sub!r} from before {inforce.revoked_before} were revoked by {inforce.by}."
         )
-    if inforce.barred_until is not None and now < inforce.barred_until:
+    return None
+
+
+def why_sent_away(claims: Claims, inforce: InForce | None, now: float) -> str | None:
+    """Why the entity may not come in for now, whatever token it shows."""
+    if inforce is not None and inforce.barred_until is not None and now < inforce.barred_until:
         return f"{claims.sub!r} was sent away by {inforce.by} until {inforce.barred_until:.0f}."
     return None
 

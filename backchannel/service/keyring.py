@@ -18,6 +18,10 @@ class Revoked(tokens.BadToken):
     """The token was good, and is not believed any more."""
 
 
+class SentAway(tokens.BadToken):
+    """The token is good, but its bearer is not let in for a while."""
+
+
 class NoNonce(tokens.BadToken):
     """The token could be used again and again, which is switched off here."""
 
@@ -60,8 +64,10 @@ class Keyring:
     def verify(self, token: str) -> Claims:
         """What the token says. Raises Expired or BadToken, with a message that is for the log only."""
         claims = self._read(token)
-        if (why := self.rights.why_refused(claims, self._clock())) is not None:
+        if (why := self.rights.why_revoked(claims)) is not None:
             raise Revoked(why)
+        if (why := self.rights.why_sent_away(claims, self._clock())) is not None:
+            raise SentAway(why)
         return claims
 
     def why_not_any_more(self, claims: Claims) -> str | None:

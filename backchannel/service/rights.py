@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backchannel.domain.inforce import InForce, effective, why_refused
+from backchannel.domain.inforce import InForce, effective, why_revoked, why_sent_away
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.connection import Connection
@@ -126,10 +126,18 @@ class RightsInForce:
 
     def why_refused(self, claims: Claims, now: float) -> str | None:
         """Why the token is not believed now, for the log; None if it is."""
+        return self.why_revoked(claims) or self.why_sent_away(claims, now)
+
+    def why_revoked(self, claims: Claims) -> str | None:
+        """Why this token is not believed any more; None if it is."""
         group = claims.collaboration_group
         if (revoked := self._known.get(_key_of_token(group, claims.jti))) is not None:
             return f"This token of {claims.sub!r} was revoked by {revoked.by}."
-        return why_refused(claims, self.of(group, claims.sub), now)
+        return why_revoked(claims, self.of(group, claims.sub))
+
+    def why_sent_away(self, claims: Claims, now: float) -> str | None:
+        """Why its bearer is not let in for now; None if it is."""
+        return why_sent_away(claims, self.of(claims.collaboration_group, claims.sub), now)
 
     def _take(self, key: str, value: Value | None) -> None:
         group, _, entity = key.partition(".")
