@@ -97,6 +97,10 @@ class Trail:
             "failing": next((chain.failing for chain in chains if chain.failing), None),
         }
 
+    def failing(self, group: str) -> str | None:
+        """Why records of a group wait; None while they do not."""
+        return self._chains[group].failing if group in self._chains else None
+
     async def settled(self, patience: float) -> bool:
         """Wait until all that was handed in is kept; whether it is."""
         try:

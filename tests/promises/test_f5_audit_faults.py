@@ -279,6 +279,24 @@ async def test_an_intent_without_result_is_named_at_the_next_start(doomed: Platf
     assert (last["phase"], last["facts"]["state"]) == ("result", "approved")
 
 
+async def test_while_the_trail_takes_nothing_nothing_is_granted_and_health_says_why(doomed: Platform) -> None:
+    held = {"supervision_level": "autonomous", "tools": {"allowed": ["web_search"]}}
+    ada = await doomed.enter(doomed.signed("ada", **held))
+    async with await logged_in(doomed, "steward") as connection:
+        facts = await describe(connection, "BC_AUDIT")
+        full = {**facts.config, "max_msgs": facts.messages, "discard": "new"}
+        await api(connection, "STREAM.UPDATE.BC_AUDIT", full)
+        asked = await ada.send("tool_request", tool="web_search", params={})
+        assert (await ada.answer_to(asked["message_id"]))["type"] == "accepted"
+        await until_health(doomed, 206, "of main takes nothing")
+        assert ada.events("tool_decision") == []
+        await api(connection, "STREAM.UPDATE.BC_AUDIT", dict(facts.config))
+    told = await ada.find(lambda frame: frame["type"] == "tool_decision")
+    assert (told["request_id"], told["decision"]) == (asked["message_id"], "approved")
+    await until_health(doomed, 200, "")
+    await verified(doomed)
+
+
 async def test_a_record_taken_out_of_the_stream_is_found(doomed: Platform) -> None:
     await fill(doomed)
     async with await logged_in(doomed, "steward") as connection:

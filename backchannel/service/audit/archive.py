@@ -80,6 +80,7 @@ class Archive:
             "group": group,
             "position": newest.position if newest else 0,
             "copies": [one.standing.shown() for one in self._copyings if one.standing.group == group],
+            "writing": self._house.trail.failing(group),
             "sealing": next((one.failing for one in self._sealings if one.failing), None),
         }
 

@@ -59,6 +59,8 @@ def faults_of(told: Mapping[str, Any]) -> list[str]:
         elif told["position"] - copy["position"] > LAG:
             found.append(f"{name} is {told['position'] - copy['position']} records behind")
         found += [f"{name} is damaged: {fault}" for fault in copy["faults"]]
+    if told.get("writing"):
+        found.append(f"the audit trail of {told['group']} takes nothing: {told['writing']}")
     if told.get("sealing"):
         found.append(f"the audit trail of {told['group']} is not sealed: {told['sealing']}")
     return found
