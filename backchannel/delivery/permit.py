@@ -6,6 +6,7 @@ from typing import Literal
 
 from backchannel.errors import Forbidden, WrongSender
 from backchannel.protocol.attention import Query
+from backchannel.protocol.catalog import FROM_CLIENTS, KINDS
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.lane import RESERVED
 from backchannel.protocol.memory import MemoryUpdate
@@ -26,6 +27,16 @@ def check(message: Message, claims: Claims, permission: Permission) -> None:
     _check_sender(message, claims)
     _check_connection(message, permission)
     _check_claims(message, claims)
+
+
+def check_type(kind: object) -> None:
+    """Whatever else a message says: what only the platform says is not taken from a client.
+
+    Raises:
+        Forbidden: it is of such a type.
+    """
+    if isinstance(kind, str) and kind in KINDS and kind not in FROM_CLIENTS:
+        raise Forbidden(f"Only the platform says {kind!r}.", field="type")
 
 
 def _check_sender(message: Message, claims: Claims) -> None:

@@ -25,7 +25,7 @@ from backchannel.delivery.effect import (
 )
 from backchannel.delivery.infodump import called_for, wanted
 from backchannel.delivery.pace import TokenBucket
-from backchannel.delivery.permit import Permission, check
+from backchannel.delivery.permit import Permission, check, check_type
 from backchannel.delivery.quality import Preference, declared, preference
 from backchannel.errors import (
     BackchannelError,
@@ -274,6 +274,7 @@ class Session:
         return self._message(content)
 
     def _message(self, content: dict[str, Any]) -> list[Effect]:
+        check_type(content.get("type"))
         message = read_message(content)
         assert self.claims is not None
         check(message, self.claims, self.permission)

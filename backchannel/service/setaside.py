@@ -9,6 +9,7 @@ import pydantic_core
 
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.publish import Entry
+from backchannel.jetstream.read import Record
 from backchannel.jetstream.work import Delivery
 from backchannel.protocol.catalog import write
 from backchannel.protocol.identifier import PLATFORM
@@ -32,7 +33,7 @@ async def set_aside(
     If the log cannot be reached the command stays where it is and comes again.
     """
     record = delivery.record
-    original = _message_id(record.payload) or f"sequence-{record.sequence}"
+    original = _message_id(record, found.agent) or f"sequence-{record.sequence}"
     told = Undeliverable(
         message_id=uuid5(FAMILY, f"{found.agent}:{original}:undeliverable"),
         timestamp=now,
@@ -89,9 +90,13 @@ async def keep(
     )
 
 
-def _message_id(payload: bytes) -> str | None:
+def _message_id(record: Record, sender: str) -> str | None:
+    """What its sender calls it: in the payload, or where that cannot be read in its header."""
     try:
-        found = read_object(payload).get("message_id")
+        found = read_object(record.payload).get("message_id")
     except BackchannelError:
-        return None
-    return found if isinstance(found, str) else None
+        found = None
+    if isinstance(found, str):
+        return found
+    agent, _, message_id = (record.headers or {}).get("Nats-Msg-Id", "").partition(":")
+    return message_id if agent == sender and message_id else None

@@ -84,6 +84,15 @@ async def test_b1_whatever_form_a_time_was_sent_in_others_are_told_rfc_3339_in_u
     assert heard["timestamp"] == told
 
 
+@pytest.mark.parametrize("kind", ["agent_offline", "tool_decision", "sidebar_closed", "result"])
+async def test_b5_what_only_the_platform_says_is_forbidden_whatever_else_it_says(
+    platform: Platform, kind: str
+) -> None:
+    ada = await platform.agent(f"platform-{kind}")
+    refused = await ada.ask(kind)
+    assert (refused["code"], refused["field"]) == ("forbidden", "type")
+
+
 async def test_b5_a_time_that_utc_does_not_have_is_refused(platform: Platform) -> None:
     ada = await platform.agent("time-ada")
     for kind, fields in (

@@ -139,3 +139,18 @@ async def test_explain_of_a_tool_request_tells_what_was_decided_and_only_to_who_
     asked = {"message_id": sent["message_id"]}
     assert (await ada.result("query", query="explain", params=asked))["sender"] == "dora"
     assert (await bob.result("query", query="explain", params=asked))["code"] == "not_found"
+
+
+async def test_d8_who_sent_what_cannot_be_read_is_told_by_the_id_that_lies_beside_it(
+    platform: Platform,
+) -> None:
+    ada = await platform.agent("unread-ada")
+    user, password = Home(platform.data).nats_login("platform")
+    sent = str(uuid4())
+    async with await Connection.open(Address(platform.nats, user, password), name="platform") as connection:
+        publisher = Publisher(connection)
+        subject = "bc.main.cmd.normal.unread-ada.sidebar_pause"
+        await publisher.store(Entry(subject, b"\xff", {"Nats-Msg-Id": f"unread-ada:{sent}"}))
+        await publisher.close()
+    told = await ada.until("undeliverable")
+    assert told["original_message_id"] == told["in_reply_to"] == sent
