@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from typing import Any, cast
 
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 from nats.protocol.parser import Parser
@@ -165,6 +165,12 @@ class Wire(Client):
     def _socket(self) -> asyncio.WriteTransport | None:
         writer = getattr(self._transport, "_io_writer", None)
         return cast("asyncio.WriteTransport", writer.transport) if writer is not None else None
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """nats-py leaves the socket of an attempt that failed open until the garbage collector finds it."""
+        if self._socket is not None:
+            self._socket.close()
+        await super()._connect_to_server(s)
 
     def _connect_command(self) -> bytes:
         """The login is said to nobody in the clear who should have spoken TLS."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -147,6 +148,29 @@ async def test_a_request_waits_for_a_connection_that_is_coming_back(
     asking = asyncio.ensure_future(quick.request("$JS.API.INFO", timeout=PATIENCE))
     await nats_server.start()
     assert (await asking).payload
+
+
+async def test_an_attempt_to_come_back_that_fails_leaves_no_socket_behind(nats_server: Server) -> None:
+    attempts: list[asyncio.StreamWriter] = []
+
+    async def answers_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(writer)
+        writer.write(b'INFO {"server_id":"x","version":"2.11.0","max_payload":1048576,"headers":true}\r\n')
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1 << 16):
+                pass
+        writer.close()
+
+    timings = Timings(pulse=0.1, patience=0.5, connect=0.1, retry=0.05)
+    async with await Connection.open(nats_server.address(), name="test", timings=timings) as opened:
+        nats_server.kill()
+        await nats_server.wait()
+        async with await asyncio.start_server(answers_nothing, "127.0.0.1", nats_server.port):
+            await eventually(lambda: len(attempts) >= 6)
+            open_now = [one for one in attempts if not one.is_closing()]
+            assert len(open_now) <= 2, "the one before is closed when the next one begins"
+            await opened.close()
+            await eventually(lambda: all(one.is_closing() for one in attempts))
 
 
 async def test_nobody_listening_is_told_at_once(connection: Connection) -> None:
