@@ -24,6 +24,7 @@ from uuid import uuid4
 import pydantic_core
 
 from backchannel.errors import BackchannelError
+from backchannel.home.files import new_key
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.embedded import Server
@@ -69,9 +70,11 @@ class Bench:
     async def start(self) -> float:
         """Start handlers; the seconds until they say that they are ready."""
         address = self.server.address()
-        secret = self.folder / "password"
+        secret, key = self.folder / "password", self.folder / "token.key"
         secret.write_text(address.password or "", "utf-8")
-        secret.chmod(0o600)
+        key.write_text(new_key(), "utf-8")
+        for file in (secret, key):
+            file.chmod(0o600)
         began = time.perf_counter()
         with (self.folder / "handlers.log").open("ab") as told:
             self.handlers = await asyncio.create_subprocess_exec(
@@ -81,6 +84,7 @@ class Bench:
                     "BACKCHANNEL_NATS_URL": address.url,
                     "BACKCHANNEL_NATS_USER": address.user or "",
                     "BACKCHANNEL_NATS_PASSWORD_FILE": str(secret),
+                    "BACKCHANNEL_TOKEN_KEY_FILE": str(key),
                     "BACKCHANNEL_GROUPS": ",".join(self.groups),
                 },
                 stdout=asyncio.subprocess.PIPE,

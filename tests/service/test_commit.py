@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid5
 
 import pytest
 
 from backchannel.domain.audit import Deed, read_link
-from backchannel.domain.decision import Decision, Mark
+from backchannel.domain.decision import Call, Decision, Mark
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.entry import Fence
 from backchannel.jetstream.page import page
@@ -92,4 +94,21 @@ async def test_what_was_stored_before_in_part_is_not_taken_for_all_of_it(
     for agent in AGENTS:
         assert await marked(connection, f"other.{agent}") is not None
     assert len((await page(connection, events_stream("main"), 0)).records) == 8
+    await others.close()
+
+
+async def test_nobody_is_called_on_a_grant_that_another_process_gave_in_our_place(
+    house: House, connection: Connection
+) -> None:
+    """What it stored under the same ids has a grant of its own; ours is in no log."""
+    called: asyncio.Queue[bytes] = asyncio.Queue()
+    await connection.subscribe("bc.main.tool.read", lambda arrived: called.put_nowait(arrived.payload))
+    others = Publisher(connection)
+    await others.commit(outcome("ben").told)
+    for agent in ("ben", "ada"):
+        made = outcome(agent)
+        decision = replace(made.decision, calls=(Call("main", "read", {"grant": f"ours for {agent}"}),))
+        assert await committed(house, Outcome(decision, made.told, made.fences, made.cause))
+    async with asyncio.timeout(60):
+        assert await called.get() == b'{"grant":"ours for ada"}'
     await others.close()
