@@ -142,8 +142,10 @@ def _is_about(row: Mapping[str, Any], what: str) -> bool:
     """A record by an id of its own, by what it belongs to, or by the request it was made for."""
     facts = row["facts"]
     request = facts.get("request_id") if isinstance(facts, dict) else None
-    named = (row.get("id"), row.get("of"), row.get("hash"), request)
-    return what in named or row.get("of") == f"request:{what}"
+    asked = what.removeprefix("request:")
+    return what in (row.get("id"), row.get("of"), row.get("hash")) or (
+        asked == request or row.get("of") == f"request:{asked}"
+    )
 
 
 async def _export(

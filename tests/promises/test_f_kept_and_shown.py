@@ -87,6 +87,7 @@ async def test_f5_the_trail_of_a_request_is_found_by_its_id_from_the_question_to
         ("tool", "approved", "result", "traced"),
         ("tool", "execute", "result", "traced"),
     ]
+    assert await platform.json("audit", "show", f"request:{asked}") == shown
     code, _, _ = await platform.run("audit", "show", "no-such-request")
     assert code == 3
 
