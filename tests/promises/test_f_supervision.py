@@ -390,6 +390,20 @@ async def test_f6_a_high_risk_request_overtakes_and_reaches_the_supervisor_at_on
     assert subjects and all(".critical." in subject for subject in subjects)
 
 
+@pytest.mark.parametrize("level", ["autonomous", "low"])
+async def test_f6_the_supervisor_hears_at_once_of_a_high_risk_that_goes_on(
+    platform: Platform, level: str
+) -> None:
+    ada, helen = await agent(platform, f"bold-{level}", level, "helen"), await human(platform, "helen")
+    calm = await decided(ada, "file_read", {"path": "/srv/data/a.txt"})
+    told = await decided(ada, "file_write", {"path": "/etc/passwd"})
+    assert (calm["decision"], told["decision"]) == ("approved", "approved")
+    notice = await question(helen, told["request_id"])
+    assert (notice["decided"], notice["risk"]["level"]) == (True, "critical")
+    await helen.settled()
+    assert calm["request_id"] not in {f["request_id"] for f in helen.events("approval_request")}
+
+
 async def test_f3_nobody_answers_then_the_next_one_is_asked_then_it_is_denied(tmp_path: Path) -> None:
     platform = await Platform(tmp_path / "data").start()
     try:

@@ -27,6 +27,8 @@ from backchannel.protocol.supervision import ToolRequest
 
 SERVICE = "supervision"
 WAIT, AGAIN = "wait", "again"
+GRAVE = ("high", "critical")
+"""Risks of which the supervisor is told at once, also where a level lets the call go on."""
 Sign = Callable[[Grant], str]
 NO_CHAIN, NO_HABIT = Chain(), Habit()
 
@@ -192,7 +194,7 @@ def _allowed(ask: Ask, request: Request, judgement: Judgement) -> Decision:
     request = replace(request, state="approved", decided_at=rfc3339(ask.now), alternatives=[])
     grant, request, call, again = granted(request, ask.settings.grant_seconds, ask.now, ask.sign)
     told = [decision(request, ask.message.message_id, ask.now, grant)]
-    if judgement.flags and ask.ladder:
+    if ask.ladder and (judgement.flags or request.risk["level"] in GRAVE):
         told.append(_flagged(request, ask, judgement))
     return Decision(
         events=tuple(told),
@@ -241,7 +243,7 @@ def _denied(ask: Ask, request: Request) -> Decision:
 
 
 def _flagged(request: Request, ask: Ask, judgement: Judgement) -> Outgoing:
-    """It goes on; the supervisor is told what is out of the ordinary."""
+    """It goes on; the supervisor is told that it is risky, or what is out of the ordinary."""
     more: dict[str, Any] = {"unusual": list(judgement.flags), "decided": True}
     return question(request, ask.ladder[0], ask.message.message_id, ask.now, **more)
 
