@@ -165,6 +165,10 @@ def _answer(terminal: Terminal, where: Where, request_id: str, **fields: Any) ->
         terminal.put(told)
         return
     terminal.say(f"{request_id} is {told.get('decision')}.")
+    for one in told.get("conditions") or ():
+        if one.get("kind") == "note":  # perhaps one that was meant to be another kind
+            said = clean(repr(one.get("value")))
+            terminal.say(f"{said} is a note: the agent reads it, and nobody enforces it.")
 
 
 async def _answered(where: Where, request_id: str, **fields: Any) -> dict[str, Any]:

@@ -364,11 +364,13 @@ async def test_f3_the_operator_answers_by_the_command_line(platform: Platform) -
     one, other = (await decided(ada, "web_search"))["request_id"], (await decided(ada, "plan"))["request_id"]
     code, out, err = await platform.run("approvals", "ls")
     assert code == 0 and one in out and other in out, err
-    code, _, err = await platform.run(
-        "approvals", "approve", one, "--reason", "fine", "--condition", "dry_run"
-    )
-    assert code == 0, err
-    assert (await decision(ada, one))["conditions"] == [{"kind": "dry_run", "value": True}]
+    conditions = ("--condition", "dry_run", "--condition", "backup_frist")
+    code, _, err = await platform.run("approvals", "approve", one, "--reason", "fine", *conditions)
+    assert code == 0 and "'backup_frist' is a note" in err
+    assert (await decision(ada, one))["conditions"] == [
+        {"kind": "dry_run", "value": True},
+        {"kind": "note", "value": "backup_frist"},
+    ]
     code, _, err = await platform.run("approvals", "deny", other, "--reason", "no")
     assert code == 0, err
     assert (await decision(ada, other))["decision"] == "denied"
