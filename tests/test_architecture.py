@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -45,7 +46,13 @@ class Module(NamedTuple):
 
     @property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text, self.path)
+        return parsed(self)
+
+
+@functools.cache
+def parsed(module: Module) -> ast.Module:
+    """Its syntax tree: most rules look at all modules, and none changes one."""
+    return ast.parse(module.text, module.path)
 
 
 def modules(*folders: str) -> list[Module]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,16 +29,22 @@ async def hastened(platform: Platform) -> None:
             await bucket.put(name, value)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def hasty(tmp_path: Path) -> AsyncIterator[Platform]:
-    """A platform that loses patience within seconds, and may be broken."""
-    running = await Platform(tmp_path / "data").start()
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
+    """One platform that loses patience within seconds; who kills it starts it again."""
+    running = await Platform(tmp_path_factory.mktemp("hasty") / "data").start()
     await hastened(running)
     assert await running.stop() == 0
     await running.start("--handlers", "2")
     yield running
-    await running.part()
     await running.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hasty(impatient: Platform) -> AsyncIterator[Platform]:
+    """The same for one test, whose agents have names of their own."""
+    yield impatient
+    await impatient.part()
 
 
 async def opened(agent: Raw, *others: str, **fields: Any) -> str:
@@ -184,8 +189,8 @@ WHOLE = ["sidebar_cleanup_warning", "sidebar_pause", "sidebar_cleanup_warning", 
 
 
 async def test_c11_a_silent_sidebar_is_warned_then_paused_then_archived(hasty: Platform) -> None:
-    ada, bob = await hasty.agent("ada"), await hasty.agent("bob")
-    mine, ended = await opened(ada, "bob"), await opened(ada)
+    ada, bob = await hasty.agent("c11-ada"), await hasty.agent("c11-bob")
+    mine, ended = await opened(ada, "c11-bob"), await opened(ada)
     await ada.result("sidebar_merge", sidebar_id=ended, consolidated_findings="x", success=True)
     for agent in (ada, bob):
         warning = await agent.until("sidebar_cleanup_warning")
@@ -213,7 +218,7 @@ async def test_c11_a_silent_sidebar_is_warned_then_paused_then_archived(hasty: P
 async def test_c11_any_activity_begins_the_time_anew(
     hasty: Platform, kind: str, fields: dict[str, Any]
 ) -> None:
-    ada = await hasty.agent("ada")
+    ada = await hasty.agent(f"c11-{kind}")
     mine = await opened(ada)
     place = {"context_id": mine} if kind == "memory_update" else {"sidebar_id": mine}
     for _ in range(2):
@@ -226,7 +231,7 @@ async def test_c11_any_activity_begins_the_time_anew(
 
 
 async def test_c11_a_parent_is_left_alone_while_it_has_open_children(hasty: Platform) -> None:
-    ada = await hasty.agent("ada")
+    ada = await hasty.agent("c11-parent")
     parent = await opened(ada)
     child = await opened(ada, parent_id=parent)
     archived = [(await ada.until("sidebar_archive"))["sidebar_id"] for _ in range(2)]
@@ -234,14 +239,14 @@ async def test_c11_a_parent_is_left_alone_while_it_has_open_children(hasty: Plat
 
 
 async def test_c11_clean_up_goes_on_though_everything_is_killed_at_every_stage(hasty: Platform) -> None:
-    ada = await hasty.agent("ada")
+    ada = await hasty.agent("c11-killed")
     mine = await opened(ada)
     others = [await opened(ada) for _ in range(5)]
     for _ in range(4):
         await hasty.kill_everything()
         await asyncio.sleep(2.5)  # what is due comes due while nothing runs
         await hasty.start("--handlers", "2")
-        ada = await hasty.agent("ada", resume={"cursor": ada.welcome["cursor"]})
+        ada = await hasty.agent("c11-killed", resume={"cursor": ada.welcome["cursor"]})
     for _ in (mine, *others):
         await ada.until("sidebar_archive")
     await ada.settled()
