@@ -16,23 +16,25 @@ from backchannel.errors import BackchannelError
 from backchannel.home import Home, Settings
 from backchannel.protocol.claims import Claims
 from cli.directory import register
-from cli.group import Group
+from cli.group import Group, Noun
 from cli.on_record import entered, token_facts
 from cli.option import Duration, Name, data_option
-from cli.revoke import revoke
 from cli.terminal import Terminal
-from cli.token_keys import inspect, rotate_key
 
 LEVELS = ("autonomous", "low", "medium", "high", "locked")
 
 
-@click.group(cls=Group)
+VERBS = {
+    "inspect": Noun("cli.token_keys:inspect", "Say what TOKEN claims and whether it is believed now."),
+    "revoke": Noun("cli.revoke:revoke", "Believe no token that was issued to ENTITY until now."),
+    "rotate-key": Noun("cli.token_keys:rotate_key", "Sign tokens with a new key from now on."),
+}
+"""What is loaded when it is called: who only issues tokens does not wait for it."""
+
+
+@click.group(cls=Group, nouns=VERBS)
 def token() -> None:
     """Issue tokens, look into them, and take them back."""
-
-
-for _command in (inspect, revoke, rotate_key):
-    token.add_command(_command)
 
 
 @token.command()

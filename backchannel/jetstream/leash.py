@@ -2,7 +2,8 @@
 
 A program of its own, run by path: ``python -I -S leash.py PARENT [--watch] -- PROGRAM ARGUMENT…``. It becomes
 the program (same process id, same file descriptors). On Linux the kernel does the killing; elsewhere, or
-with ``--watch``, a second process looks after the parent several times a second.
+with ``--watch``, a second process looks after the parent several times a second. Every start waits for it,
+so it imports little.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 SET_DEATH_SIGNAL = 1
 WATCH_EVERY = 0.2
@@ -27,7 +27,7 @@ def leashed(argv: Sequence[str], *, watch: bool = False) -> list[str]:
     the main thread does.
     """
     how = ["--watch"] if watch else []
-    own = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid())]
+    own = [sys.executable, "-I", "-S", os.path.realpath(__file__), str(os.getpid())]
     return [*own, *how, "--", *argv]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
-from cli import failure
+from cli import failure, sidebar, token
+from cli.group import Noun
 from cli.main import NOUNS, root
-from cli.sidebar import VERBS
 from tests.cli.console import PROGRAM, Answer, backchannel, environment
 
 Inside = Callable[..., Answer]
@@ -59,10 +60,13 @@ def test_help_lists_every_noun_with_the_line_it_has_itself() -> None:
         assert noun.load().get_short_help_str(100).rstrip(".") == noun.about.rstrip(".")
 
 
-def test_help_of_sidebars_lists_every_verb_with_the_line_it_has_itself(inside: Inside) -> None:
-    listed = inside("sidebars", "--help").out
-    for name, verb in VERBS.items():
-        assert f"  {name:<7}  {verb.about}" in listed
+@pytest.mark.parametrize(("noun", "verbs"), [("sidebars", sidebar.VERBS), ("token", token.VERBS)])
+def test_help_of_a_noun_lists_every_verb_with_the_line_it_has_itself(
+    noun: str, verbs: dict[str, Noun], inside: Inside
+) -> None:
+    listed = inside(noun, "--help").out
+    for name, verb in verbs.items():
+        assert re.search(rf"^  {name} +{re.escape(verb.about)}$", listed, re.MULTILINE)
         said = verb.load().get_short_help_str(200)
         assert verb.load().name == name and said.startswith(verb.about.partition(",")[0].rstrip("."))
 
