@@ -34,7 +34,7 @@ RENEWED_EACH = 4.0
 class Asked(BaseModel):
     """What a `wait_for` asks for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, populate_by_name=True)
 
     message_id: ShortText | None = None
     reply_to: ShortText | None = None

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import structlog
 from pydantic_core import to_json
 
 from backchannel.domain.audit import Deed
@@ -14,10 +13,11 @@ from backchannel.domain.canonical import digest
 from backchannel.domain.decision import Call, Decision
 from backchannel.errors import BackchannelError, Conflict
 from backchannel.jetstream.publish import Entry, Fence, covers
+from backchannel.logger import Logger
 from backchannel.protocol.subject import tool_subject
 from backchannel.service.house import House
 
-log = structlog.get_logger()
+log = Logger(__name__)
 
 STALE_TRIES = 16
 """How often a decision is made anew because somebody else wrote in between, before its cause waits."""

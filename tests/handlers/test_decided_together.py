@@ -16,7 +16,7 @@ import pytest
 from backchannel.domain.audit import read_link
 from backchannel.jetstream.page import page
 from backchannel.jetstream.read import Record, last
-from backchannel.protocol.catalog import read_object
+from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import AUDIT, audit_of, events_stream, order_subject
 from tests.build import message
 from tests.handlers.crew import GROUP, Command, Crew, InLoop, InProcess
