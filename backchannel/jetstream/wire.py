@@ -158,8 +158,10 @@ class Wire(Client):
     def abort(self) -> None:
         """Cut the socket."""
         transport = self._socket
-        if transport is not None:
-            transport.abort()
+        # One of asyncio's that ended by itself after its last byte has no loop any more, and tells it like this.
+        with contextlib.suppress(AttributeError):
+            if transport is not None:
+                transport.abort()
 
     @property
     def _socket(self) -> asyncio.WriteTransport | None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -210,6 +211,27 @@ async def test_closing_a_connection_to_a_frozen_server_ends(nats_server: Server)
         async with asyncio.timeout(PATIENCE):
             await opened.close()
     assert not opened.up
+
+
+async def test_a_socket_that_ended_with_its_last_byte_can_still_be_cut() -> None:
+    ended = asyncio.Event()
+
+    async def reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(reads, "127.0.0.1", 0) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        wire = Wire()
+        wire._transport = SimpleNamespace(_io_writer=writer)  # type: ignore[assignment]
+        writer.write(bytes(16 << 20))  # more than leaves at once
+        writer.close()
+        await writer.wait_closed()
+        wire.abort()
+        await asyncio.wait_for(ended.wait(), PATIENCE)
 
 
 async def test_what_fails_in_a_receiver_stops_nothing(connection: Connection) -> None:
