@@ -40,7 +40,10 @@ async def test_a_folder_that_cannot_be_used_is_told_of_until_it_can(
         return bool(faults) and all("cannot be used" in fault for fault in faults or ())
 
     async def content() -> bool:
-        return await told(connection) == []
+        """Both copies have what was written, and the seal upon it."""
+        if await told(connection) != []:
+            return False
+        return all(copy["position"] >= 2 for copy in (await ask(connection, "main"))["copies"])
 
     await eventually(complains)
     await house.trail.write(Deed("main", "platform", "platform", "started"))
