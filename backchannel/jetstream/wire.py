@@ -158,7 +158,7 @@ class Wire(Client):
     def abort(self) -> None:
         """Cut the socket."""
         transport = self._socket
-        # One of asyncio's that ended by itself after its last byte has no loop any more, and tells it like this.
+        # One of asyncio's that ended by itself after its last byte has no loop any more, and fails so.
         with contextlib.suppress(AttributeError):
             if transport is not None:
                 transport.abort()
