@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from backchannel.delivery.cursor import Cursor
 from backchannel.domain.decision import Decision
 from backchannel.domain.matching import Candidate
-from backchannel.domain.sidebar import Ask, decide
+from backchannel.domain.sidebar import Ask, Brought, brings, decide
 from backchannel.domain.sidebar.alarms import ESTIMATE, SIDEBAR
 from backchannel.domain.sidebar.decide import named_agents
 from backchannel.domain.sidebar.wait import overdue
 from backchannel.errors import UnknownAgent
+from backchannel.protocol.message import one_form
 from backchannel.protocol.sidebar import (
     SidebarArchive,
     SidebarChildSpawn,
@@ -31,7 +33,7 @@ from backchannel.protocol.sidebar import (
 from backchannel.service.context import Context
 from backchannel.service.declare import Service
 from backchannel.service.due import Due
-from backchannel.service.exchanges import few_exchanges
+from backchannel.service.exchanges import brought, few_exchanges
 from backchannel.service.kin import kin
 
 service = Service(SIDEBAR, about=__doc__)
@@ -63,6 +65,7 @@ async def change(command: SidebarCommand, ctx: Context) -> Decision:
     ask = Ask(asker.name, command, ctx.now, {}, start, head, asker.access, asker.kind, asker.charges)
     ask = replace(ask, settings=ctx.house.settings())
     ask = replace(ask, known=await kin(ask, ctx), candidates=await _candidates(command, ctx))
+    ask = replace(ask, brought=await _brought(ask, ctx))
     return await _with_exchanges(decide(ask), command, ctx)
 
 
@@ -79,6 +82,17 @@ async def _candidates(command: SidebarCommand, ctx: Context) -> tuple[Candidate,
         case SidebarSpawn(specialties=[_, *_]):
             return await ctx.candidates()
     return ()
+
+
+async def _brought(ask: Ask, ctx: Context) -> Brought:
+    """What of its content a sidebar that is merged leaves to its parent."""
+    contexts, command = brings(ask), ask.command
+    if not contexts or not isinstance(command, SidebarMerge):
+        return Brought()
+    named = frozenset(map(one_form, (one for one in command.exchanges_to_merge if isinstance(one, str))))
+    budget = ctx.house.settings().context.inheritance_budget
+    until = Cursor.parse(ask.head)
+    return await brought(ctx.house, ctx.asked.group, contexts, named, until=until, budget=budget)
 
 
 async def _with_exchanges(decision: Decision, command: SidebarCommand, ctx: Context) -> Decision:

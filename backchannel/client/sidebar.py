@@ -72,16 +72,21 @@ class Sidebar(Steering):
         findings: str | dict[str, Any] | list[Any],
         *,
         success: bool = True,
+        exchanges: Sequence[str] = (),
         open_children: Literal["refuse", "merge", "archive"] = "refuse",
     ) -> Result:
-        """Bring the findings into the parent's context and end it.
+        """Bring the findings into the parent's context, with the exchanges named by id, and end it.
 
         Raises:
             IllegalTransition: it has ended otherwise, or has open children.
             BackchannelError: see `Agent.request`.
         """
         result = await self._ask(
-            words.SidebarMerge, consolidated_findings=findings, success=success, open_children=open_children
+            words.SidebarMerge,
+            consolidated_findings=findings,
+            success=success,
+            exchanges_to_merge=list(exchanges),
+            open_children=open_children,
         )
         self.ended = True
         return result

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from backchannel.protocol.identifier import Identifier
+from backchannel.protocol.memory import Exchange
 from backchannel.protocol.message import Agents, Message, References, Seconds, ShortText, Text, Way
 from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 
@@ -242,20 +243,23 @@ class SidebarFork(SidebarMessageBody):
 class SidebarMerge(SidebarMessageBody):
     """Bring what a sidebar found into its parent's context, and end it.
 
-    ``success`` is what the merging agent says; the platform records it and does not judge.
+    ``success`` is what the merging agent says; the platform records it and does not judge. In
+    ``exchanges_to_merge`` it names messages of the sidebar by id, or writes exchanges down. Those named stand
+    in ``merged_exchanges`` as they were said; where all else lies is in ``merged_context``.
     """
 
     type: Literal["sidebar_merge"] = "sidebar_merge"
     sidebar_id: Identifier
     consolidated_findings: str | dict[str, Any] | list[Any]
     success: Annotated[bool, Field(strict=True)]
-    exchanges_to_merge: References = []
+    exchanges_to_merge: Annotated[list[ShortText | Exchange], Field(max_length=1000)] = []
     open_children: Literal["refuse", "merge", "archive"] = "refuse"
 
     # Filled by the platform:
     parent_id: Identifier | None = None
     data_refs: References | None = None
     child_results: list[Any] | None = None
+    merged_exchanges: list[dict[str, Any]] | None = None
     merged_context: list[ContextRange] | None = None
 
     example: ClassVar[dict[str, Any]] = {

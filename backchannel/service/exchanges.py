@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.sidebar import Brought
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.read import Record, page
 from backchannel.protocol.json_object import read_object
+from backchannel.protocol.message import one_form
 from backchannel.protocol.subject import InContext, content_of, events_stream, locate
 from backchannel.service.house import House
 
@@ -19,6 +21,7 @@ FEW = 50
 MOST = 500
 AT_ONCE = 200
 MOST_BYTES = 512 * 1024
+PAGES_BROUGHT = 20
 TOLD_IN_LIFE = frozenset({"sidebar_merge", "sidebar_test_result"})
 """Events of a sidebar's life that are part of what it knows, not only of what became of it."""
 
@@ -93,6 +96,45 @@ async def few_exchanges(
         if part.more or len(found) > FEW or room < 0:
             return None
     return found
+
+
+async def brought(
+    house: House,
+    group: str,
+    contexts: Sequence[str],
+    named: Collection[str],
+    *,
+    until: Cursor,
+    budget: int,
+) -> Brought:
+    """What these contexts refer to, and of the exchanges ``named`` by id, in log order, what fits into
+    ``budget`` bytes. The first 10,000 exchanges of each context are looked through."""
+    refs: dict[str, None] = {}
+    exchanges: list[dict[str, Any]] = []
+    for context_id in contexts:
+        position = 0
+        for _ in range(PAGES_BROUGHT):
+            found = await exchanges_of(
+                house, group, context_id, epoch=until.epoch, after=position, until=until.sequence, limit=MOST
+            )
+            for exchange in found.exchanges:
+                refs |= dict.fromkeys(_refs(exchange))
+                if one_form(str(exchange.get("message_id"))) not in named:
+                    continue
+                if (size := len(to_json(exchange))) <= budget:
+                    exchanges.append(exchange)
+                    budget -= size
+            position = found.position
+            if not found.more:
+                break
+    return Brought(tuple(refs), tuple(exchanges))
+
+
+def _refs(exchange: Mapping[str, Any]) -> list[str]:
+    """What an exchange rests on, wherever its type keeps that."""
+    inner = exchange.get("exchange")
+    places = (exchange, inner if isinstance(inner, dict) else {})
+    return [ref for place in places for ref in place.get("data_refs") or () if isinstance(ref, str)]
 
 
 def _exchange(record: Record, epoch: str) -> dict[str, Any] | None:

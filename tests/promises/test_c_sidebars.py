@@ -117,6 +117,34 @@ async def test_c6_a_merge_brings_the_findings_to_the_parent_once(platform: Platf
     ) == 1
 
 
+async def test_c6_a_merge_brings_references_and_the_exchanges_it_names(platform: Platform) -> None:
+    ada, bob = await platform.agent("c6-dot"), await platform.agent("c6-eli")
+    made = (await spawned(ada))["sidebar_id"]
+    wanted = await ada.ask("sidebar_message", sidebar_id=made, content="one", data_refs=["auth.log"])
+    await ada.ask("sidebar_message", sidebar_id=made, content="two", data_refs=["auth.log", "hosts"])
+    noted = {"content": "three", "data_refs": ["users"]}
+    await ada.ask("memory_update", context_id=made, exchange=noted)
+    own = {"content": "written down while merging", "topic": "logins"}
+    result = await ada.result(
+        "sidebar_merge",
+        sidebar_id=made,
+        consolidated_findings="three logins",
+        success=False,
+        exchanges_to_merge=[wanted["in_reply_to"].upper(), own],
+    )
+    assert result["status"] == "success"
+    told = await bob.find(lambda frame: frame.get("sidebar_id") == made and frame["type"] == "sidebar_merge")
+    assert told["data_refs"] == ["auth.log", "hosts", "users"] and told["success"] is False
+    (merged,) = told["merged_exchanges"]
+    assert (merged["content"], merged["cursor"]) == ("one", wanted["cursor"])
+    assert told["exchanges_to_merge"][1]["content"] == own["content"]
+    answer = await bob.result("query", query="context", params={"context_id": "main", "limit": 500})
+    kept = [said for said in answer["exchanges"] if said.get("sidebar_id") == made]
+    assert [(one["data_refs"], one["merged_exchanges"]) for one in kept] == [
+        (told["data_refs"], told["merged_exchanges"])
+    ]
+
+
 async def test_c6_open_children_block_a_merge_unless_told_what_becomes_of_them(platform: Platform) -> None:
     ada = await platform.agent("c6-cid")
     parent = (await spawned(ada))["sidebar_id"]

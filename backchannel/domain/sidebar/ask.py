@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from backchannel.domain.matching import Candidate
@@ -16,12 +17,21 @@ from backchannel.protocol.sidebar import SidebarCommand
 
 
 @dataclass(frozen=True, slots=True)
+class Brought:
+    """What of a sidebar's content goes to its parent: what it refers to, and the exchanges asked for."""
+
+    data_refs: tuple[str, ...] = ()
+    exchanges: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """A command and what the log says about the sidebars it touches.
 
     ``known`` maps every sidebar the command names, its parent and its open children to their state, None
     where there is none. ``start`` and ``head`` are cursors: the log's beginning, and now. ``access``,
-    ``kind`` and ``charges`` are those of `Asker`, ``candidates`` everybody a specialty may be found with.
+    ``kind`` and ``charges`` are those of `Asker`, ``candidates`` everybody a specialty may be found with,
+    ``brought`` what a merge takes along (see `brings`).
     """
 
     sender: str
@@ -34,6 +44,7 @@ class Ask:
     kind: str = "agent"
     charges: frozenset[str] = frozenset()
     candidates: tuple[Candidate, ...] = ()
+    brought: Brought = Brought()
     settings: Settings = USUAL
 
     @property

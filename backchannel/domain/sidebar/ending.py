@@ -8,6 +8,7 @@ from backchannel.domain.decision import Decision, Outgoing
 from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.change import update_status
+from backchannel.domain.sidebar.fold import REFS_KEPT
 from backchannel.domain.sidebar.moves import require_move
 from backchannel.domain.sidebar.state import Sidebar
 from backchannel.domain.sidebar.wait import told_to_waiting
@@ -48,6 +49,22 @@ def merge(ask: Ask, command: SidebarMerge) -> Decision:
     return Decision(
         tuple(events), _merged(sidebar.sidebar_id, sidebar.parent_id) | {"success": command.success}
     )
+
+
+def brings(ask: Ask) -> tuple[str, ...]:
+    """The contexts whose content a merge brings to the parent; none where nothing comes of it.
+
+    Raises:
+        IllegalTransition: there are open children, and the command does not say what becomes of them.
+    """
+    command = ask.command
+    sidebar = ask.known.get(command.sidebar_id) if isinstance(command, SidebarMerge) else None
+    if not isinstance(command, SidebarMerge) or sidebar is None or not sidebar.open:
+        return ()
+    if not ask.may(Action.MERGE, sidebar):
+        return ()
+    children = _open_children(ask, sidebar, command) if command.open_children == "merge" else []
+    return (sidebar.sidebar_id, *(child.sidebar_id for child in children))
 
 
 def archive(ask: Ask, command: SidebarArchive) -> Decision:
@@ -115,14 +132,18 @@ def _refuse_open_children(sidebar: Sidebar, what: str) -> None:
 def _into_parent(ask: Ask, sidebar: Sidebar, command: SidebarMerge, results: list[Any]) -> Outgoing:
     """The parent's record of it. In a sidebar it is part of its life, in ``main`` of its memory."""
     parent = ask.known.get(sidebar.parent_id)
+    refs = dict.fromkeys((*sidebar.data_refs, *ask.brought.data_refs))
     event = command.model_copy(
         update={
             "parent_id": sidebar.parent_id,
             "by": ask.sender,
             "cause": ask.key,
-            "data_refs": list(sidebar.data_refs),
+            "data_refs": list(refs)[-REFS_KEPT:],
             "child_results": results,
-            "merged_context": [ContextRange(context_id=sidebar.sidebar_id, start=ask.start, to=ask.head)],
+            "merged_exchanges": [dict(exchange) for exchange in ask.brought.exchanges],
+            "merged_context": [
+                ContextRange(context_id=name, start=ask.start, to=ask.head) for name in brings(ask)
+            ],
             "status": parent.status if parent else None,
             "old_status": None,
             "members": list(parent.members) if parent else None,
