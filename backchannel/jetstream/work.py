@@ -24,7 +24,8 @@ ACK_WAIT = 5.0
 BEATS = 2.5
 """How often we say that we still work on something, while the server waits for a word."""
 BATCH = 32
-"""Messages that one pull may bring; the next pull is for later ones."""
+"""Messages that one pull may bring where only one is in hand at a time. Elsewhere it brings one: what is in
+hand when the server dies cannot be settled, and each of those would be waited for."""
 EXPIRES = 10.0
 HEARTBEAT = 1.0
 SILENCE = 3.0
@@ -111,6 +112,7 @@ class Work:
         self._ready: deque[Delivery] = deque()  # never more than the pulls under way may bring
         self._pull = b""  # the number of the pull under way, and how many messages it may still bring
         self._left = 0
+        self._batch = BATCH if config["max_ack_pending"] == 1 else 1
         self._status: bytes | None = None
         self._heard = asyncio.Event()
         self._inbox = connection.fresh_inbox()
@@ -214,13 +216,13 @@ class Work:
         await self._connection.wait_up(SILENCE)
         self._pull = b"%d" % next(self._numbers)
         self._status = None
-        wanted = {"batch": BATCH, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+        wanted = {"batch": self._batch, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
         self._connection.emit(
             f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
             pydantic_core.to_json(wanted),
             reply=f"{self._inbox}.{self._pull.decode()}",
         )
-        self._left = BATCH
+        self._left = self._batch
 
     async def _next_word(self) -> None:
         self._heard.clear()
