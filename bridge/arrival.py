@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -23,7 +23,7 @@ from backchannel.protocol.frame import Limits as SaidLimits
 from backchannel.protocol.message import rfc3339
 from bridge.feed import Feed
 from bridge.peer import Peer
-from bridge.positions import Holding, Kept, Place, SessionReused
+from bridge.positions import Holding, Place, SessionReused
 from bridge.presence import lease
 from bridge.replay import Replay
 from bridge.seats import Taken
@@ -46,6 +46,14 @@ class TurnedAway(Exception):
     def __init__(self, error: BackchannelError, code: int, reason: str) -> None:
         super().__init__(reason)
         self.error, self.code, self.reason = error, code, reason
+
+
+class Resumed(NamedTuple):
+    """A session token that counts, the place it is good for, and whether it is the current one there."""
+
+    session: str
+    place: Place
+    current: bool
 
 
 @dataclass(slots=True)
@@ -84,10 +92,10 @@ class Arrival:
         resume = self.hello.resume or Resume()
         cursor = Cursor.parse(resume.cursor, "resume.cursor").safe if resume.cursor is not None else None
         self._require_closed_circuit()
-        await self._make_room(resume.session, cursor)
+        shown = await self._make_room(resume.session, cursor)
         await self._patiently(self._register)
         await self._patiently(self._show)
-        holding, found = await self._patiently(lambda: self._take_place(cursor, resume.session))
+        holding, found = await self._patiently(lambda: self._take_place(cursor, shown))
         return await self._welcome(holding, found)
 
     async def _register(self) -> None:
@@ -107,39 +115,63 @@ class Arrival:
 
     # ---- room
 
-    async def _make_room(self, session: str | None, cursor: Cursor | None) -> None:
-        """Let the connection in beside the others of its agent, or in the place of one."""
-        resumed = await self._patiently(lambda: self._resumed(session, cursor))
-        if resumed is None:
-            await self._patiently(self._spend_nonce)
+    async def _make_room(self, session: str | None, cursor: Cursor | None) -> str | None:
+        """Let the connection in beside the others of its agent, or in the place of one.
+
+        Returns the session token, if it came in by that.
+        """
         peer, house = self.peer, self.house
-        peer.seats = await self._patiently(lambda: self._take_seat(resumed))
-        kept = {seat.connection for seat in peer.seats.seats}
-        peer.purpose = next(s.purpose for s in peer.seats.seats if s.connection == peer.wire.connection_id)
+        mine, taken = await self._patiently(lambda: self._take_seat(session, cursor))
+        peer.seats, peer.purpose = taken, mine.purpose
+        kept = {seat.connection for seat in taken.seats}
         for present in house.roster.of(*peer.owner):
             if present.wire.connection_id not in kept:
                 house.replace(present, "a newer connection took its place")
         house.enter(peer)
+        return session if mine.shown else None
 
-    async def _take_seat(self, resumed: str | None) -> Taken:
-        """Decide, with all bridges, who is connected from now on. Raises TurnedAway, Unavailable."""
+    async def _take_seat(self, session: str | None, cursor: Cursor | None) -> tuple[Seat, Taken]:
+        """Decide, with all bridges, who is connected from now on. Raises TurnedAway, Unavailable.
+
+        The session token is looked at between reading the seats and taking one: that it counts is still
+        true when the seat is taken, or the seats have changed and it is looked at again.
+        """
         house, connection_id = self.house, self.peer.wire.connection_id
         for _ in range(TRIES):
             before = await house.company.seats.look(*self.peer.owner)
-            taken = [
-                seat
-                for seat in before.without(connection_id)
-                if seat.purpose != resumed and not house.company.is_ghost(seat)
-            ]
+            resumed = await self._resumed(session, cursor)
+            taken = [seat for seat in before.without(connection_id) if not house.company.is_ghost(seat)]
+            if resumed is None:
+                await self._spend_nonce()
+            else:
+                await self._succeed(resumed, taken)
             while found := rivals(taken, active=self.peer.active):
                 taken.remove(await self._one_to_go(found))
-            purpose = resumed or free_purpose(taken, self._wanted_purpose())
-            mine = Seat(connection_id, house.company.name, self.peer.active, purpose)
+            if resumed is not None:
+                purpose, shown = resumed.place.purpose, house.positions.digest(resumed.place, resumed.session)
+            else:
+                purpose, shown = free_purpose(taken, self._wanted_purpose()), ""
+            mine = Seat(connection_id, house.company.name, self.peer.active, purpose, shown)
             try:
-                return await house.company.seats.take(*self.peer.owner, [*taken, mine], before)
+                return mine, await house.company.seats.take(*self.peer.owner, [*taken, mine], before)
             except Conflict:
                 continue
-        raise Unavailable("Too many connections of this agent come and go; try again.", retry_after=1.0)
+        raise self._too_many_at_once()
+
+    async def _succeed(self, resumed: Resumed, taken: list[Seat]) -> None:
+        """Whoever has the place gives way to the current session token at once.
+
+        Whoever came by the same token gives way only if it no longer answers: then this is the same client,
+        whose connection broke before it got the next one. One that answers is there, and has been first.
+        """
+        session, place, current = resumed
+        for holder in [seat for seat in taken if seat.purpose == place.purpose]:
+            if not current or self.house.positions.bears(place, holder.shown, session):
+                there = await self.house.company.there(place.group, holder)
+                self._require_here()
+                if there:
+                    raise self._reused()
+            taken.remove(holder)
 
     async def _spend_nonce(self) -> None:
         """A token with a nonce opens one connection; whoever goes on with a session opens none."""
@@ -150,8 +182,8 @@ class Arrival:
             error = Forbidden("This token has opened its one connection; connect with a fresh one.")
             raise TurnedAway(error, CloseCode.FORBIDDEN, "token used again")
 
-    async def _resumed(self, session: str | None, cursor: Cursor | None) -> str | None:
-        """The purpose of the place whose session token it shows; None if it shows none of this platform's.
+    async def _resumed(self, session: str | None, cursor: Cursor | None) -> Resumed | None:
+        """The place whose session token it shows; None if it shows none of this platform's.
 
         An old or foreign token is a suspected hijack, also where the agent never had a session. Only whoever
         comes from another log with a cursor of it, as after the loss of all data, has a token that nobody
@@ -159,12 +191,13 @@ class Arrival:
         """
         if session is None:
             return None
+        positions = self.house.positions
         known = cursor is None or cursor.epoch == self.feed.extent.epoch
         for purpose in dict.fromkeys((self._wanted_purpose(), *PURPOSES)):
             place = self._place(purpose)
-            kept = await self.house.positions.look(place)
-            if self.house.positions.recognises(place, kept, session):
-                return purpose
+            kept = await positions.look(place)
+            if positions.recognises(place, kept, session):
+                return Resumed(session, place, positions.is_current(place, kept, session))
             known = known or kept.record is not None or kept.tampered
         if known:
             raise self._reused()
@@ -184,6 +217,9 @@ class Arrival:
         if silent is None:
             raise self._one_too_many()
         return silent
+
+    def _too_many_at_once(self) -> Unavailable:
+        return Unavailable("Too many connections of this agent come and go; try again.", retry_after=1.0)
 
     def _one_too_many(self) -> TurnedAway:
         self._suspect("one_connection_too_many")
@@ -220,36 +256,39 @@ class Arrival:
         self.peer.lease = held.key
         await self.house.presence.add(held)
 
-    async def _take_place(self, cursor: Cursor | None, session: str | None) -> tuple[Holding, Course]:
-        """Decide where to go on, and take the position with a new session token."""
+    async def _take_place(self, cursor: Cursor | None, shown: str | None) -> tuple[Holding, Course]:
+        """Decide where to go on, and take the position with a new session token.
+
+        The seat is looked at between reading the position and taking it: whoever took the seat last takes
+        the position last.
+        """
         where = self._place(self.peer.purpose)
         for _ in range(TRIES):
             kept = await self.house.positions.look(where)
-            presented = self._presented(kept, session)
+            await self._require_seat()
             found = await self._course(cursor, kept.standing or await self._standing_elsewhere())
             try:
-                holding = await self.house.positions.claim(where, kept, found.standing, presented)
+                holding = await self.house.positions.claim(where, kept, found.standing, shown)
             except Conflict:
                 continue
             self.peer.stand_at(holding)
-            if presented is not None:
+            if shown is not None:
                 await self.house.successors.announce(holding)
             return holding, found
-        raise Unavailable("Too many connections of this agent come and go; try again.", retry_after=1.0)
+        raise self._too_many_at_once()
+
+    async def _require_seat(self) -> None:
+        """Raises TurnedAway if somebody took it."""
+        seats = await self.house.company.seats.look(*self.peer.owner)
+        if all(seat.connection != self.peer.wire.connection_id for seat in seats.seats):
+            error = Forbidden(f"A newer connection of {self.claims.sub} took the place of this one.")
+            raise TurnedAway(error, CloseCode.REPLACED, "a newer connection took its place")
 
     async def _standing_elsewhere(self) -> Standing | None:
         """Whoever comes for another purpose than before goes on from what its agent acknowledged itself."""
         others = [one for one in PURPOSES if one not in (self.peer.purpose, "observer")]
         kept = [await self.house.positions.look(self._place(purpose)) for purpose in others]
         return farthest([one.standing for one in kept if one.standing is not None], self.feed.extent)
-
-    def _presented(self, kept: Kept, session: str | None) -> str | None:
-        """The session token it shows, if that is the one of its place still."""
-        if session is None or kept.record is None:
-            return None
-        if self.house.positions.recognises(self._place(self.peer.purpose), kept, session):
-            return session
-        raise self._reused()
 
     async def _course(self, cursor: Cursor | None, standing: Standing | None) -> Course:
         wanted = cursor.sequence if cursor else standing.acked if standing else 0
@@ -274,6 +313,8 @@ class Arrival:
             ear.warm_up(stages)
         self.peer.say(self._words(holding, found, replaying))
         self.peer.session.arrived()
+        if self.peer.alarmed:
+            self.house.company.warn(self.peer)
         self.peer.wire.ping()  # its answer shows that the new session token has arrived
         self.house.metrics.resumes.labels(found.outcome).inc()
         self.house.chronicle.connected(self.peer, self.hello, found.outcome)

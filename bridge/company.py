@@ -61,7 +61,13 @@ class Company:
         """Let the live sessions of an agent know that somebody reached for one of them."""
         for peer in self._house.roster.of(group, agent):
             if peer.wire.connection_id != connection_id:
-                peer.say(error_frame(SessionReused(WARNING)))
+                self.warn(peer)
+
+    def warn(self, peer: Peer) -> None:
+        """Say so to one of them; behind its welcome, if that is still to come."""
+        peer.alarmed = peer.session.state is State.ARRIVING
+        if not peer.alarmed:
+            peer.say(error_frame(SessionReused(WARNING)))
 
     def errand(self, work: Coroutine[Any, Any, None]) -> None:
         self._house.chores.errand(work)

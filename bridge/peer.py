@@ -56,6 +56,7 @@ class Peer:
         self.session = session
         self.gone = False
         self.came: float | None = None
+        self.alarmed = False
         self.ended = (0, "")
         self.purpose = "primary"
         self.feed: Feed | None = None

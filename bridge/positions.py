@@ -156,6 +156,18 @@ class Positions:
         """Whether the session token is one of those that count at this place."""
         return kept.record is not None and self._seals.knows(place.owner, session, kept.record.sessions)
 
+    def is_current(self, place: Place, kept: Kept, session: str) -> bool:
+        """Whether it is the newest of them, which only whoever got it can know."""
+        return kept.record is not None and self.bears(place, kept.record.session, session)
+
+    def digest(self, place: Place, session: str) -> str:
+        """What others may know of a session token."""
+        return self._seals.digest(place.owner, session)
+
+    def bears(self, place: Place, digest: str, session: str) -> bool:
+        """Whether a digest is that of the session token."""
+        return self._seals.knows(place.owner, session, [digest])
+
     async def claim(self, place: Place, kept: Kept, standing: Standing, presented: str | None) -> Holding:
         """Take a place with a new session token.
 
@@ -165,8 +177,8 @@ class Positions:
         """
         session = secrets.token_urlsafe(32)
         known = kept.record.named if kept.record is not None else ()
-        former = self._seals.digest(place.owner, presented) if presented else None
-        taken = Record(standing, self._seals.digest(place.owner, session), former, known)
+        former = self.digest(place, presented) if presented else None
+        taken = Record(standing, self.digest(place, session), former, known)
         if kept.revision:
             revision = await self._bucket.update(str(place), self._sealed(place, taken), kept.revision)
         else:

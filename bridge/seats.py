@@ -96,10 +96,16 @@ def _read(value: Value) -> Taken:
     try:
         said: list[dict[str, Any]] = pydantic_core.from_json(value.payload)
         seats = tuple(
-            Seat(str(one["connection"]), str(one["bridge"]), bool(one["active"]), str(one["purpose"]))
+            Seat(
+                str(one["connection"]),
+                str(one["bridge"]),
+                bool(one["active"]),
+                str(one["purpose"]),
+                str(one.get("shown", "")),
+            )
             for one in said
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         log.warning("seats cannot be read", revision=value.revision)
         seats = ()
     return Taken(seats, value.revision)

@@ -13,12 +13,16 @@ PURPOSES = ("primary", "observer", "backup")
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One connection of an agent, and the bridge that can say whether it is there."""
+    """One connection of an agent, and the bridge that can say whether it is there.
+
+    `shown` is the digest of the session token by which it took the seat; empty if it came without.
+    """
 
     connection: str
     bridge: str
     active: bool
     purpose: str
+    shown: str = ""
 
 
 def rivals(taken: Sequence[Seat], *, active: bool) -> list[Seat]:

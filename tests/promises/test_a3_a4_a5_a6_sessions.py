@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.eventually import eventually
 from tests.promises.running import Platform, Raw
 from tests.promises.test_f5_audit import until
 
@@ -50,6 +51,22 @@ async def test_a4_many_active_connections_at_once_leave_one_on_two_bridges(sever
     assert len(welcomed) == 1
     assert {await raw.closed() for raw in found if raw is not welcomed[0]} == {4409}
     await welcomed[0].settled()
+
+
+async def test_a5_many_that_resume_one_session_at_once_leave_one_on_two_bridges(several: Platform) -> None:
+    first = await several.agent("a5-bea")
+    found = await asyncio.gather(*(several.connect(first.token) for _ in range(6)))
+    hello = {"type": "hello", "resume": {"session": first.welcome["session"]}}
+    await asyncio.gather(*(raw.send_raw(hello) for raw in found))
+
+    async def left() -> list[Raw]:
+        return [raw for raw in found if raw.socket.close_code is None]
+
+    (winner,) = await eventually(left, lambda raws: len(raws) <= 1)
+    assert {await raw.closed() for raw in found if raw is not winner} <= {4409, 4410}
+    assert await first.closed() == 4409
+    assert await winner.until("welcome")
+    await winner.settled()
 
 
 async def test_a4_who_was_on_a_bridge_that_died_is_never_locked_out(several: Platform) -> None:
