@@ -124,10 +124,12 @@ class Keeper:
     async def _build(self) -> Wire:
         """A connected client with all subscriptions, however long that takes."""
         while True:
+            _require_wanted()
             wire = Wire()
             try:
                 async with asyncio.timeout(4 * self._timings.connect):
                     await self._connect(wire)
+                _require_wanted()
                 wire.listen(self._subject, "", self._echoed)
                 self._attach(wire)
                 self.wire = wire
@@ -227,3 +229,11 @@ def refusal(address: Address) -> Forbidden:
         f"The NATS server at {address.place} refuses the user {address.user or '(none)'}: "
         "give the user and password that this server was set up with."
     )
+
+
+def _require_wanted() -> None:
+    """nats-py may lose a cancellation that comes while it connects, and so does `asyncio.wait_for` before
+    Python 3.12; whoever cancelled us waits for our end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

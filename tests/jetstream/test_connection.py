@@ -313,3 +313,18 @@ async def test_what_was_sent_before_closing_still_arrives(
         for _ in range(100):
             await brief.send("last.words", bytes(10_000))
     await eventually(lambda: len(heard) == 100)
+
+
+async def test_an_opening_ends_at_whatever_moment_it_is_given_up(nats_server: Server) -> None:
+    """nats-py loses a cancellation that comes while it connects; its end was waited for in vain."""
+    clock = asyncio.get_running_loop().time
+    for number in range(200):
+        opening = asyncio.ensure_future(Connection.open(nats_server.address(), name="given up"))
+        until = clock() + number * 0.00001
+        while clock() < until:  # noqa: ASYNC110  # step by step: at every point of a connect
+            await asyncio.sleep(0)
+        opening.cancel()
+        ended, _ = await asyncio.wait([opening], timeout=30)
+        assert ended, f"it goes on although it was given up after {number * 10} µs"
+        if not opening.cancelled():
+            await opening.result().close()
