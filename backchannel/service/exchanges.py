@@ -108,7 +108,7 @@ async def brought(
     budget: int,
 ) -> Brought:
     """What these contexts refer to, and of the exchanges ``named`` by id, in log order, what fits into
-    ``budget`` bytes. The first 10,000 exchanges of each context are looked through."""
+    ``budget`` bytes. Of each context 20 pages are read: 10,000 exchanges, fewer if they are large."""
     refs: dict[str, None] = {}
     exchanges: list[dict[str, Any]] = []
     for context_id in contexts:
