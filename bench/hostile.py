@@ -8,6 +8,8 @@ times a second, and hear each other; meanwhile the hostile one does its worst as
 
 - sent … cut: messages of the honest; how many were accepted, refused, never answered; connections that ended
 - p50, p99, max: milliseconds from the moment at which a message was due to its `accepted`
+- asked: one of them also asks `status` five times a second: p99 of the answers in ms, and how many failed
+- native: one more speaks NATS and publishes five times a second: p99 of being stored in ms, and failures
 - nats, data, logs: megabytes of nats-server at its largest; how much the data folder and its logs grew
 - slow: how often nats-server cut anybody as a slow consumer
 - attack …: messages and megabytes the hostile agent sent, how often it was let in, and turned away
@@ -24,22 +26,32 @@ import sys
 import tempfile
 import time
 from array import array
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import nats.errors
+from nats.js.errors import Error as JetStreamError
+
+from backchannel.client import Agent
+from backchannel.errors import BackchannelError
 from bench.attacks import NATIVE, WEBSOCKET
 from bench.listeners import Listener
 from bench.table import percentile
 from tests.build import content
+from tests.promises.native import Native
 from tests.promises.running import Platform
 
 ACCEPTED, ERROR = b'{"type":"accepted"', b'{"type":"error"'
+STEADY = 5
+"""Questions, and native messages, a second."""
 LAST_ANSWERS = 10.0
 """Seconds after the end in which an answer still counts."""
 COLUMNS = (
     *("sent", "accepted", "refused", "unanswered", "cut", "p50", "p99", "max"),
+    *("asked p99", "asked failed", "native p99", "native failed"),
     *("nats MB", "data MB", "logs MB", "slow", "attack msgs", "attack MB", "let in", "turned away"),
 )
 
@@ -92,6 +104,36 @@ class Honest(Listener):
         with suppress(TimeoutError):
             async with asyncio.timeout(longest):
                 await self._idle.wait()
+
+
+class Steady:
+    """Does something again and again at a steady rate, whatever became of it before."""
+
+    def __init__(self, do: Callable[[], Awaitable[object]]) -> None:
+        self._do = do
+        self.took = array("d")
+        self.failed = 0
+
+    async def run(self, until: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            due = time.monotonic()
+            while due < until:
+                await asyncio.sleep(max(due - time.monotonic(), 0))
+                group.create_task(self._once(due))
+                due += 1 / STEADY
+
+    async def _once(self, due: float) -> None:
+        try:
+            async with asyncio.timeout(LAST_ANSWERS):
+                await self._do()
+        except (TimeoutError, BackchannelError, nats.errors.Error, JetStreamError):
+            self.failed += 1
+        else:
+            self.took.append((time.monotonic() - due) * 1000)
+
+    @property
+    def p99(self) -> float:
+        return percentile(self.took, 0.99) if self.took else float("inf")
 
 
 def memory_of(pid: int) -> float:
@@ -164,6 +206,10 @@ async def beside(platform: Platform, name: str, wanted: argparse.Namespace) -> d
         )
         await one.live
         everybody.append(one)
+    asking = await Agent.connect("asking", data=platform.data)
+    native = await Native.enter(platform.nats, "native", platform.signed("native"))
+    asked = Steady(lambda: asking.ask("status"))
+    published = Steady(lambda: native.say("memory_update", context_id="main", exchange={"content": "well"}))
     data, logs = size_of(platform.data), size_of(platform.data / "logs")
     began = time.monotonic() + 1
     until = began + wanted.seconds
@@ -173,7 +219,11 @@ async def beside(platform: Platform, name: str, wanted: argparse.Namespace) -> d
         for number, one in enumerate(everybody)
     ]
     told, memory, *_ = await asyncio.gather(
-        attackers(platform, name, wanted.seconds, 2 if wanted.two else 1), largest(pids, until), *writing
+        attackers(platform, name, wanted.seconds, 2 if wanted.two else 1),
+        largest(pids, until),
+        asked.run(until),
+        published.run(until),
+        *writing,
     )
     await asyncio.gather(*(one.answered(LAST_ANSWERS) for one in everybody))
     took = [each for one in everybody for each in one.took] or [float("inf")]
@@ -181,6 +231,8 @@ async def beside(platform: Platform, name: str, wanted: argparse.Namespace) -> d
     if problems:
         print(f"{name}: the honest were refused with {sorted(problems)}", file=sys.stderr)
     print(f"{name}: {told}", file=sys.stderr)
+    await asking.close()
+    await native.close()
     log = "".join(path.read_text(errors="replace") for path in (platform.data / "logs").glob("nats-server*"))
     return {
         "sent": sum(one.sent for one in everybody),
@@ -191,6 +243,10 @@ async def beside(platform: Platform, name: str, wanted: argparse.Namespace) -> d
         "p50": percentile(took, 0.5),
         "p99": percentile(took, 0.99),
         "max": max(took),
+        "asked p99": asked.p99,
+        "asked failed": asked.failed,
+        "native p99": published.p99,
+        "native failed": published.failed,
         "nats MB": memory,
         "data MB": size_of(platform.data) - data,
         "logs MB": size_of(platform.data / "logs") - logs,
