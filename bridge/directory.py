@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
 import structlog
 
-from backchannel.domain.directory import entry_after_arrival, humans_of
+from backchannel.domain.directory import entry_after_arrival, humans_of, specialties_in
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
@@ -50,7 +50,7 @@ class Directory:
         for agent in agents:
             key = f"{group}.{agent}"
             if key not in self._known and (found := await self._bucket.get(key)) is not None:
-                self._learn(key, _specialties(_read(found)))
+                self._learn(key, specialties_in(_read(found)))
 
     async def entry(self, group: str, agent: str) -> dict[str, Any]:
         """What the bucket says of an agent; nothing of one that is not known. Raises Unavailable."""
@@ -78,9 +78,9 @@ class Directory:
                 await self._put(key, entry, found)
             except Conflict:
                 continue
-            self._learn(key, _specialties(entry))
+            self._learn(key, specialties_in(entry))
             return entry
-        self._learn(key, _specialties(entry))
+        self._learn(key, specialties_in(entry))
         return None
 
     async def _put(self, key: str, entry: dict[str, Any], found: Value | None) -> None:
@@ -95,7 +95,7 @@ class Directory:
             self._learn(key, frozenset())
             self._known.pop(key, None)
         else:
-            self._learn(key, _specialties(_read(value)))
+            self._learn(key, specialties_in(_read(value)))
 
     def _learn(self, key: str, specialties: frozenset[str]) -> None:
         """An agent is known, with these specialties."""
@@ -108,11 +108,6 @@ class Directory:
                 del self._skilled[f"{group}.{gone}"]
         for new in specialties - former:
             self._skilled.setdefault(f"{group}.{new}", set()).add(key)
-
-
-def _specialties(entry: Mapping[str, Any]) -> frozenset[str]:
-    told = entry.get("specialties")
-    return frozenset(map(str, told)) if isinstance(told, list) else frozenset()
 
 
 def _read(found: Value | None) -> dict[str, Any]:

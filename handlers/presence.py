@@ -21,4 +21,6 @@ async def note(happened: Happened, ctx: Context) -> Note | None:
     said: dict[str, Any] = {"status": event.status, "current_context": event.current_context}
     if event.specialties is not None:
         said["specialties"] = event.specialties
+    if event.invitations is not None:
+        said["invitations"] = event.invitations
     return Note(f"{happened.group}.{event.agent_id}", said, happened.sequence)

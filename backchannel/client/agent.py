@@ -130,7 +130,8 @@ class Agent(Asking):
                 key=key,
                 group=group,
                 data=data,
-                claims=claims,
+                # Whoever holds the key answers for what it signs; another token says it itself.
+                claims={"specialties": list(specialties), **(claims or {})},
             )
             bounds = Bounds(letters=queue)
             connection = Connection(

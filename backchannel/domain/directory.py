@@ -16,7 +16,11 @@ BLANK: Mapping[str, Any] = {
     "first_seen": None,
 }
 
+VOUCHED = ("vouched_specialties", "vouched_by_operator")
+"""Specialties that somebody else answers for: the issuer of the token, and whoever runs the platform."""
+
 PLATFORMS_OWN = {
+    *VOUCHED,
     *("agent_id", "entity_type", "human_supervisor", "human_partner"),
     *("registered_at", "first_seen", "noted_at"),
 }
@@ -29,6 +33,20 @@ def humans_of(entry: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for name in named if name)
 
 
+def vouched_in(entry: Mapping[str, Any]) -> frozenset[str]:
+    """The specialties of an agent that somebody else answers for, by its entry."""
+    return frozenset(str(each) for name in VOUCHED for each in _listed(entry.get(name)))
+
+
+def specialties_in(entry: Mapping[str, Any]) -> frozenset[str]:
+    """Every specialty of an agent by its entry, also those that only it says it has."""
+    return vouched_in(entry) | frozenset(map(str, _listed(entry.get("specialties"))))
+
+
+def _listed(told: object) -> list[Any]:
+    return told if isinstance(told, list) else []
+
+
 def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> dict[str, Any]:
     """The entry with what a token proves; what the agent said of itself before stays. `now` is RFC 3339."""
     proven = {
@@ -36,6 +54,7 @@ def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> di
         "entity_type": claims.entity_type,
         "human_supervisor": claims.human_supervisor,
         "human_partner": claims.human_partner,
+        "vouched_specialties": claims.specialties,
     }
     return {**BLANK, **former, **proven, "registered_at": former.get("registered_at") or now}
 
@@ -48,7 +67,7 @@ def entry_after_arrival(
     quality: Quality | None = None,
 ) -> dict[str, Any]:
     """The entry with what it says of itself on arrival; the same as before if nothing of that is new."""
-    said = intake.model_dump(mode="json", exclude=PLATFORMS_OWN) if intake is not None else {}
+    said = intake.model_dump(mode="json", exclude=PLATFORMS_OWN, exclude_none=True) if intake else {}
     if quality is not None:
         said["quality"] = quality.model_dump(mode="json")
     known = entry_after_token({**former, **said}, claims, now)

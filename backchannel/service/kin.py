@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+from backchannel.domain.rights import Action
 from backchannel.domain.sidebar import Ask, Sidebar
 from backchannel.domain.sidebar.decide import touched
 from backchannel.domain.sidebar.wait import WAITS, awaited
@@ -37,15 +39,25 @@ async def kin(ask: Ask, ctx: Context) -> Known:
     command = ask.command
     if isinstance(command, SidebarWaitingUpdate) and awaited(command):
         await ctx.in_order(WAITS)
-    await _read(known, touched(command, _new_id(ask)), ctx)
+    new_id = _new_id(ask)
+    await _read(known, touched(command, new_id), ctx)
+    if known.get(new_id) is not None:
+        await _read(known, (ask.another_id(new_id),), ctx)
+    await _read(known, _parents(known), ctx)
     match command:
-        case SidebarWaitingUpdate():
+        case SidebarWaitingUpdate() if _seen(ask, known, command.sidebar_id, *awaited(command)):
             await _spread(known, awaited(command), lambda found: found.waits_for, ctx)
-        case SidebarFork():
-            await _read(known, _parents(known), ctx)
-        case SidebarMerge() | SidebarArchive() | SidebarStatusUpdate():
+        case SidebarMerge() | SidebarArchive() | SidebarStatusUpdate() if _seen(
+            ask, known, command.sidebar_id
+        ):
             await _add_concerned(known, command, ctx)
     return known
+
+
+def _seen(ask: Ask, known: Known, *names: str) -> bool:
+    """Whether the sender may look at all of these. What it may not see takes no more work than nothing."""
+    so_far = replace(ask, known=known)
+    return all((found := known.get(name)) is not None and so_far.may(Action.LOOK, found) for name in names)
 
 
 async def _add_concerned(

@@ -92,6 +92,21 @@ class Shelf:
         """How many open sidebars each agent is in."""
         return {agent: count for agent, count in self._busy.items() if count}
 
+    def put_in(self, by: str, agent: str) -> int:
+        """In how many open sidebars an agent is by another's doing, without having done anything there."""
+        return sum(1 for found in self._open_with(agent) if (agent, by) in found.put_in)
+
+    def together(self, one: str, other: str) -> bool:
+        """Whether two agents are in an open sidebar, and neither was put in by the other alone."""
+        return any(
+            found.has(one) and not {(one, other), (other, one)} & set(found.put_in)
+            for found in self._open_with(other)
+        )
+
+    def _open_with(self, agent: str) -> Iterator[Sidebar]:
+        known = (self._sidebars[name] for name in self._by_member.get(agent, ()))
+        return (found for found in known if found.open)
+
     def find(self, search: Search, *, after: str | None, limit: int) -> Part:
         """The first ``limit`` that are wanted and whose names come after ``after``."""
         narrowest = self._narrowest(search)

@@ -13,7 +13,15 @@ WORKS = frozenset({"debugging"})
 
 
 def able(name: str, **fields: object) -> Candidate:
-    return Candidate(**{"agent_id": name, "specialties": WORKS, "online": True, **fields})  # type: ignore[arg-type]
+    return Candidate(
+        **{
+            "agent_id": name,
+            "specialties": WORKS,
+            "vouched": fields.get("specialties", WORKS),
+            "online": True,
+            **fields,
+        }
+    )  # type: ignore[arg-type]
 
 
 def chosen(*candidates: Candidate, named: tuple[str, ...] = ("ada",)) -> Match:
@@ -111,6 +119,7 @@ CANDIDATES = st.lists(
         Candidate,
         agent_id=st.sampled_from([f"agent{number}" for number in range(8)]),
         specialties=st.frozensets(st.sampled_from(SPECIALTIES)),
+        vouched=st.frozensets(st.sampled_from(SPECIALTIES)),
         online=st.booleans(),
         availability=st.sampled_from(["available", "busy", "offline"]),
         prefers=st.frozensets(st.sampled_from(["agent0", "agent1"])),
