@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +11,12 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
-from backchannel.domain.rights import Action, Asker, may
+from backchannel.domain.directory import outline
+from backchannel.domain.rights import Action, Asker, is_operator, may
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import NotFound
 from backchannel.jetstream.read import page
-from backchannel.protocol.identifier import MAIN, OPERATOR, Identifier
+from backchannel.protocol.identifier import MAIN, Identifier
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import events_stream, life_of
@@ -162,7 +164,7 @@ async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
 
 def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
     """What a search must keep to, so that it finds what the asker may look at and nothing else."""
-    if (asker.name, asker.kind) == (OPERATOR, OPERATOR):
+    if is_operator(asker):
         return {}
 
     def allowed(found: Sidebar) -> bool:
@@ -173,18 +175,39 @@ def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
 
 @service.answers("agents")
 async def agents(inquiry: Inquiry) -> Mapping[str, Any]:
-    """Everyone the group's directory knows, and who of them is connected now."""
+    """Everyone the group's directory knows, and who of them is connected now. Of others an agent is shown an
+    outline; its own row, those of the agents a human looks after, and an operator's are complete."""
     understood(Params, inquiry.params)
-    return {"agents": await inquiry.house.roster(inquiry.group)}
+    roster, asker = await inquiry.house.roster(inquiry.group), await inquiry.asker()
+    if is_operator(asker):
+        return {"agents": roster}
+    complete = asker.charges | {asker.name}
+    seen = [found for found in await _seen(inquiry, asker) if found.open]
+    active = Counter(member for found in seen for member in found.members)
+    inside = {found.sidebar_id for found in seen if not complete.isdisjoint(found.members)}
+    return {
+        "agents": [
+            row if row["agent_id"] in complete else outline(row, inside, active[row["agent_id"]])
+            for row in roster
+        ]
+    }
+
+
+async def _seen(inquiry: Inquiry, asker: Asker) -> list[Sidebar]:
+    """Every sidebar that the asker may look at."""
+    lives = inquiry.house.lives[inquiry.group]
+    await lives.reach()
+    return lives.shelf.every(Search(**_limits(asker, lives)))
 
 
 @service.answers("status")
 async def status(inquiry: Inquiry) -> Mapping[str, Any]:
-    """How the group stands: agents, sidebars, the log."""
+    """How the group stands: agents, the sidebars one may look at, the log; its size is for the operator."""
     understood(Params, inquiry.params)
-    lives = inquiry.house.lives[inquiry.group]
-    await lives.reach()
+    asker = await inquiry.asker()
+    seen = await _seen(inquiry, asker)
     facts = await inquiry.house.log(inquiry.group)
+    size = {"messages": facts.messages, "bytes": facts.bytes} if is_operator(asker) else {}
     roster = await inquiry.house.roster(inquiry.group)
     return {
         "group": inquiry.group,
@@ -193,11 +216,7 @@ async def status(inquiry: Inquiry) -> Mapping[str, Any]:
             "online": sum(1 for agent in roster if agent["online"]),
             "degraded": [agent["agent_id"] for agent in roster if agent["condition"] == "degraded"],
         },
-        "sidebars": lives.shelf.statuses(),
-        "log": {
-            "messages": facts.messages,
-            "bytes": facts.bytes,
-            "cursor": str(Cursor(facts.epoch, facts.last)),
-        },
+        "sidebars": dict(Counter(found.status.value for found in seen)),
+        "log": {**size, "cursor": str(Cursor(facts.epoch, facts.last))},
         "server_time": rfc3339(datetime.now(UTC)),
     }

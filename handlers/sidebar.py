@@ -40,7 +40,7 @@ from backchannel.service.declare import Service
 from backchannel.service.due import Due
 from backchannel.service.exchanges import brought, few_exchanges
 from backchannel.service.finding import membership_at
-from backchannel.service.kin import kin
+from backchannel.service.kin import kin, raced
 
 service = Service(SIDEBAR, about=__doc__)
 
@@ -73,7 +73,7 @@ async def change(command: SidebarCommand, ctx: Context) -> Decision:
     ask = replace(ask, settings=ctx.house.settings())
     ask = replace(ask, known=await kin(ask, ctx), candidates=await _candidates(command, ctx))
     ask = replace(ask, brought=await _brought(ask, ctx), stays=await _stays(ask, ctx))
-    ask = replace(ask, welcomes=await _welcomes(ask, entries, ctx))
+    ask = replace(ask, welcomes=await _welcomes(ask, entries, ctx), raced=await raced(ask, ctx))
     return await _with_exchanges(decide(ask), command, ctx)
 
 

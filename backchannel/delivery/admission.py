@@ -15,6 +15,7 @@ from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.presence import AgentPresence
 from backchannel.protocol.sealed import FORMAT, envelope_in
 from backchannel.protocol.sidebar import SidebarMessage
 
@@ -56,6 +57,14 @@ def context_of(message: AnyMessage) -> str | None:
             return context_id
         case SidebarMessage(sidebar_id=sidebar_id) | MentionRoute(sidebar_id=sidebar_id):
             return sidebar_id
+    return None
+
+
+def whereabouts(agent: str, message: AnyMessage, membership: Membership) -> str | None:
+    """The sidebar that a presence names and its sender is in: who is in there may know. Nobody else may."""
+    match message:
+        case AgentPresence(current_context=str() as named) if agent in membership.members(named):
+            return named
     return None
 
 

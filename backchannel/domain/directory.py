@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Intake, Quality
+from backchannel.protocol.identifier import MAIN
 
 BLANK: Mapping[str, Any] = {
     "specialties": [],
@@ -45,6 +46,26 @@ def specialties_in(entry: Mapping[str, Any]) -> frozenset[str]:
 
 def _listed(told: object) -> list[Any]:
     return told if isinstance(told, list) else []
+
+
+OF_ITS_OWN = frozenset(
+    {"human_supervisor", "human_partner", "quality", "registered_at", "first_seen", "connections"}
+)
+"""What of a row of the roster is for the agent itself, its human and the operator."""
+
+
+def outline(row: Mapping[str, Any], together: Collection[str], active: int) -> dict[str, Any]:
+    """A row of the roster as other agents see it: who one is, what one can do, and whether one is here.
+
+    Args:
+        together: sidebars in which whoever asks may know of it what it is at.
+        active: open sidebars that it is in, of those that whoever asks may look at.
+    """
+    shown = {name: value for name, value in row.items() if name not in OF_ITS_OWN}
+    shown |= {"links": [], "active_sidebars": active}
+    if shown.get("current_context") not in (None, MAIN, *together):
+        shown["current_context"] = None
+    return shown
 
 
 def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from backchannel.errors import BackchannelError, Forbidden, QueueFull
+from backchannel.errors import BackchannelError, Forbidden, RateLimited
 
 Invitations = Literal["anyone", "known", "nobody"]
 LET: frozenset[str] = frozenset(get_args(Invitations))
@@ -36,9 +36,9 @@ class Welcome:
                 f"{agent} lets {whom} bring it into sidebars; mention it and ask it to join.", field=field
             )
         if self.put_in >= most:
-            return QueueFull(
-                f"{sender} has brought {agent} into {self.put_in} open sidebars in which it has done nothing"
-                " yet; end some of them first.",
+            return RateLimited(
+                f"{sender} has brought {agent} into {self.put_in} open sidebars that it did not ask for;"
+                " end some of them first.",
                 field=field,
                 retry_after=AGAIN,
             )

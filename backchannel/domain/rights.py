@@ -113,14 +113,19 @@ def _holds(role: Role, asker: Asker, sidebar: Sidebar, parent: Sidebar | None) -
         case Role.ACCESS:
             return sidebar.sidebar_id in asker.access
         case Role.OPERATOR:
-            return asker.name == OPERATOR and asker.kind == OPERATOR
+            return is_operator(asker)
         case Role.PLATFORM:
             return asker.name == PLATFORM
 
 
+def is_operator(asker: Asker) -> bool:
+    """Whether it is whoever runs the platform, and sees all there is."""
+    return asker.name == OPERATOR and asker.kind == OPERATOR
+
+
 def unseen(asker: Asker, sidebar_id: str, field: str) -> Refused:
     """The answer for a sidebar that the asker may not look at, and for none at all. Who sees all is told."""
-    if (asker.name, asker.kind) == (OPERATOR, OPERATOR) or asker.name == PLATFORM:
+    if is_operator(asker) or asker.name == PLATFORM:
         return NotFound(f"There is no sidebar {sidebar_id}.", field=field)
     return no_sidebar_of(asker.name, sidebar_id, field)
 

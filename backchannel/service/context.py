@@ -62,6 +62,12 @@ class Context:
             self.fences.append(Fence(life_of(group, sidebar_id), sidebar.sequence if sidebar else 0))
         return sidebar
 
+    async def beginning(self, sidebar_id: str) -> datetime | None:
+        """When the log got the first event of a sidebar that it has."""
+        group = self.asked.group
+        found = await following(self.house.connection, events_stream(group), life_of(group, sidebar_id), 0, 1)
+        return datetime.fromisoformat(found[0].time) if found else None
+
     async def silence(self, sidebar_id: str) -> tuple[Sidebar | None, Activity]:
         """A sidebar, and the last that anybody did in it. Fences all that lies in it, not only its life."""
         group = self.asked.group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 
 from backchannel.domain.rights import Action
 from backchannel.domain.sidebar import Ask, Sidebar
@@ -25,6 +26,8 @@ from backchannel.service.context import Context
 
 MOST = 512
 """Sidebars that one decision may depend on: with what it tells them it must fit into one atomic batch."""
+
+RACE = timedelta(seconds=3)
 
 Known = dict[str, Sidebar | None]
 
@@ -100,6 +103,19 @@ async def _read(known: Known, names: Iterable[str], ctx: Context) -> None:
                 f"This concerns more than {MOST} sidebars at once; end or resume some of them first."
             )
         known[name] = await ctx.past(name) if is_identifier(name) and name != MAIN else None
+
+
+async def raced(ask: Ask, ctx: Context) -> bool:
+    """Whether the id that a new sidebar shall have was given to another a moment ago, by the log's clock.
+
+    Two who want one id at the same time must not both go on; the second of them is told. Later nobody learns
+    of it who may not look at what has that id.
+    """
+    taken = ask.known.get(_new_id(ask))
+    if taken is None or ask.may(Action.LOOK, taken):
+        return False
+    born = await ctx.beginning(taken.sidebar_id)
+    return born is not None and abs(ctx.now - born) < RACE
 
 
 def _new_id(ask: Ask) -> str:

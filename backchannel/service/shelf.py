@@ -115,10 +115,18 @@ class Shelf:
             names = self._names[start : start + limit]
             found = [self._sidebars[name] for name in names]
             return Part(found, len(self._names), start + len(names) < len(self._names))
-        every = [sidebar for name in narrowest if search.wants(sidebar := self._sidebars[name])]
+        every = self._wanted(search, narrowest)
         rest = [sidebar for sidebar in every if after is None or sidebar.sidebar_id > after]
         rest.sort(key=lambda sidebar: sidebar.sidebar_id)
         return Part(rest[:limit], len(every), len(rest) > limit)
+
+    def every(self, search: Search) -> list[Sidebar]:
+        """All that are wanted, in no order."""
+        narrowest = self._narrowest(search)
+        return list(self) if narrowest is None else self._wanted(search, narrowest)
+
+    def _wanted(self, search: Search, names: Set[str]) -> list[Sidebar]:
+        return [sidebar for name in names if search.wants(sidebar := self._sidebars[name])]
 
     def _narrowest(self, search: Search) -> Set[str] | None:
         """The smallest set that holds all that is wanted; None if everything is."""

@@ -37,7 +37,8 @@ class Ask:
     where there is none. ``start`` and ``head`` are cursors: the log's beginning, and now. ``access``,
     ``kind`` and ``charges`` are those of `Asker`, ``candidates`` everybody a specialty may be found with,
     ``brought`` what a merge takes along (see `brings`), ``stays`` where in the log the sender of a fork was
-    in the original, newest first, ``welcomes`` how those it brings in take that.
+    in the original, newest first, ``welcomes`` how those it brings in take that, ``raced`` whether the id it
+    wants was given to another only a moment ago.
     """
 
     sender: str
@@ -52,6 +53,7 @@ class Ask:
     candidates: tuple[Candidate, ...] = ()
     brought: Brought = Brought()
     stays: tuple[ContextRange, ...] = ()
+    raced: bool = False
     welcomes: Mapping[str, Welcome] = field(default_factory=dict)
     settings: Settings = USUAL
 
@@ -105,7 +107,7 @@ class Ask:
         """
         Raises:
             Forbidden: one of them lets the sender bring it in nowhere.
-            QueueFull: the sender has brought it into many sidebars already.
+            RateLimited: the sender has brought it into many sidebars already.
         """
         for agent in agents:
             if refusal := self._unwelcome(agent, field_name):

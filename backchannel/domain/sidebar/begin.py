@@ -155,11 +155,11 @@ def _free_id(ask: Ask, wanted: str | None) -> str:
     which the sender may not look at. The result says which it is.
 
     Raises:
-        Conflict: a sidebar has it that the sender may look at.
+        Conflict: a sidebar has it that the sender may look at, or somebody else wants it at the same time.
     """
     sidebar_id = ask.new_id(wanted)
     taken = ask.known.get(sidebar_id)
-    if taken is not None and not ask.may(Action.LOOK, taken):
+    if taken is not None and not ask.raced and not ask.may(Action.LOOK, taken):
         sidebar_id = ask.another_id(sidebar_id)
         taken = ask.known.get(sidebar_id)
     if taken is not None or sidebar_id == MAIN:
