@@ -219,7 +219,9 @@ class Agent(Asking):
             depth: how many ancestors' contexts it inherits; None is the platform's setting.
 
         Raises (when entered or awaited):
-            NotFound: nobody has one of the specialties, or there is no such parent.
+            NotFound: nobody who is vouched for has one of the specialties.
+            Forbidden: there is no such parent that this agent may open a child of, or somebody takes no
+                invitations.
             UnknownAgent, Forbidden, BackchannelError: see `request`.
         """
         spawn = compose(
@@ -242,7 +244,7 @@ class Agent(Asking):
         return Sidebar(self, require_identifier(sidebar_id, "sidebar_id"))
 
     async def join(self, sidebar_id: str) -> Sidebar:
-        """Become a participant of a sidebar. Raises Forbidden, NotFound, and what `request` raises."""
+        """Become a participant of a sidebar. Raises Forbidden, and what `request` raises."""
         await self.request(compose(SidebarJoin, sidebar_id=sidebar_id))
         return Sidebar(self, sidebar_id)
 

@@ -135,14 +135,12 @@ class Context:
         """How each takes it to be brought into a sidebar by the asker, by its entry in the directory."""
         lives = self.house.lives[self.asked.group]
         await lives.reach()
-        return {
-            agent: Welcome(
-                invitations=wanted_by(entry),
-                known=agent in asker.charges or lives.shelf.together(asker.name, agent),
-                put_in=lives.shelf.put_in(asker.name, agent),
-            )
-            for agent, entry in entries.items()
-        }
+        welcomes = {}
+        for agent, entry in entries.items():
+            wanted = wanted_by(entry)
+            known = wanted == "known" and (agent in asker.charges or lives.shelf.together(asker.name, agent))
+            welcomes[agent] = Welcome(wanted, known, lives.shelf.put_in(asker.name, agent))
+        return welcomes
 
     async def log(self) -> tuple[str, str]:
         """The cursors of the log's beginning and of its head as of now."""

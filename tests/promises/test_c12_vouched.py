@@ -64,3 +64,22 @@ async def test_an_urgent_mention_is_shown_to_nobody_who_is_not_vouched_for(platf
     assert offered["delegated_from"] == "v3-bob"
     await eve.settled()
     assert len(eve.events("mention_route")) == 1
+
+
+async def test_an_operator_vouches_for_what_an_agent_can_do_and_takes_it_back(platform: Platform) -> None:
+    ada = await platform.agent("v4-ada")
+    await platform.agent("v4-bob", intake={"specialties": ["v4-dns"]})
+    spawn = {"parent_id": "main", "task_description": "t", "specialties": ["v4-dns"]}
+    assert (await ada.result("sidebar_spawn", **spawn))["code"] == "not_found"
+    told = await platform.json("agents", "vouch", "v4-bob", "v4-dns")
+    assert told["vouched_by_operator"] == ["v4-dns"]
+    await platform.agent(
+        "v4-bob", intake={"vouched_by_operator": []}, permission="observer", purpose="observer"
+    )
+    assert (await ada.result("sidebar_spawn", **spawn))["participants"] == ["v4-ada", "v4-bob"]
+    await platform.json("agents", "vouch", "v4-bob")
+    assert (await ada.result("sidebar_spawn", **spawn))["code"] == "not_found"
+    code, _, _ = await platform.run("agents", "vouch", "v4-nobody", "v4-dns")
+    assert code == 3
+    trail = await platform.json("audit", "tail", "--entity", "v4-bob")
+    assert "specialties_vouched" in [row["action"] for row in trail]
