@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import structlog
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.delivery.doors import At, Check, Door, composed
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.resume import Course, Standing, course, farthest, nothing_waits
 from backchannel.delivery.seats import PURPOSES, Seat, free_purpose, rivals
@@ -140,10 +141,10 @@ class Arrival:
         for _ in range(TRIES):
             before = await house.company.seats.look(*self.peer.owner)
             resumed = await self._resumed(session, cursor)
+            for check in LET_IN:
+                await check(self, resumed)
             taken = [seat for seat in before.without(connection_id) if not house.company.is_ghost(seat)]
-            if resumed is None:
-                await self._spend_nonce()
-            else:
+            if resumed is not None:
                 await self._succeed(resumed, taken)
             while found := rivals(taken, active=self.peer.active):
                 taken.remove(await self._one_to_go(found))
@@ -173,9 +174,16 @@ class Arrival:
                     raise self._reused()
             taken.remove(holder)
 
-    async def _spend_nonce(self) -> None:
+    async def _require_belief(self, resumed: Resumed | None) -> None:
+        """The token is believed still: it may have come a while before the hello."""
+        why = self.house.keyring.why_not_any_more(self.claims)
+        if why is not None:
+            error = Forbidden("This token is not accepted any more; connect with a fresh one.")
+            raise TurnedAway(error, CloseCode.FORBIDDEN, "this token is not accepted any more")
+
+    async def _spend_nonce(self, resumed: Resumed | None) -> None:
         """A token with a nonce opens one connection; whoever goes on with a session opens none."""
-        if self.claims.nonce is None:
+        if self.claims.nonce is None or resumed is not None:
             return
         if not await self.house.nonces.spend(self.claims, self.peer.wire.connection_id, self.house.clock()):
             self._suspect("nonce_used_again")
@@ -372,3 +380,15 @@ class Arrival:
                 continue
             self._require_here()
             return found
+
+
+LET_IN = composed(
+    Door.WEBSOCKET,
+    At.HELLO,
+    {
+        Check.KEY: Arrival._require_belief,
+        Check.REVOCATION: Arrival._require_belief,
+        Check.NONCE: Arrival._spend_nonce,
+    },
+)
+"""What is checked of whoever has said hello, before it gets a seat."""

@@ -331,13 +331,13 @@ async def test_a_body_that_is_too_large_is_refused_with_413_and_the_connection_l
     bridge: Running,
 ) -> None:
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     size = 2_000_000
     writer.write(f"{head}Content-Length: {size}\r\n\r\n".encode() + b"x" * size)
     first = await read_head(reader)
     assert status_of(first) == 413
     await reader.readuntil(b"}\n")
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert status_of(await read_head(reader)) == 200
     await hang_up(writer)
 
@@ -350,7 +350,7 @@ async def test_a_body_of_unknown_length_is_measured_while_it_comes(bridge: Runni
 
 async def test_a_client_may_ask_before_it_sends_much(bridge: Running) -> None:
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     body = update()
     writer.write(f"{head}Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
     assert status_of(await read_head(reader)) == 100
@@ -366,7 +366,7 @@ async def test_a_client_may_ask_before_it_sends_much(bridge: Running) -> None:
 async def test_a_slow_body_is_given_up_with_408(opened: Opener) -> None:
     bridge = await opened(body_seconds=0.1)
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     writer.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
     answer = await read_all(reader)
     assert status_of(answer) == 408
@@ -378,7 +378,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_stores_nothing(
     bridge: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     writer.write(f"{head}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
     assert status_of(await read_head(reader)) == 100  # now it waits for the body
     writer.write(b"{")
@@ -400,7 +400,7 @@ async def test_a_client_that_does_not_read_its_answer_is_dropped(
     bridge.port.crowd.on_empty = gone.set
     _, writer = await bridge.dial()
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    writer.write(f"GET /schema.json HTTP/1.1\r\nHost: x\r\nConnection: {ending}\r\n\r\n".encode())
+    writer.write(f"GET /schema.json HTTP/1.1\r\nHost: localhost\r\nConnection: {ending}\r\n\r\n".encode())
     await asyncio.wait_for(gone.wait(), PATIENCE)
     await hang_up(writer)
 

@@ -24,7 +24,7 @@ async def asked(bridge: Running, pair: Pair) -> bytes:
     """A request over TLS, its head right behind the handshake; the answer."""
     async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", bridge.number, ssl=trusting(pair[0]))
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answer = await read_all(reader)
     await hang_up(writer)
     return answer
@@ -80,7 +80,7 @@ async def test_who_has_shaken_hands_takes_no_place_of_those_who_have_not(opened:
 async def test_who_does_not_speak_tls_is_counted_as_that(opened: Opener, pair: Pair) -> None:
     bridge = await opened(serving(*pair))
     reader, writer = await bridge.dial()
-    writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"HTTP/" not in await read_all(reader)
     await eventually(lambda: turned_away(bridge, "handshake_failed") == 1)
     assert bridge.port.crowd.sockets == 0
