@@ -92,6 +92,9 @@ class HttpConnection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """It is no HTTP. Behind an answer that was given already there is nothing left to say."""
         self._shared.garbage(self._remote)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # whoever was about to answer it has nobody to answer any more
+            self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError:

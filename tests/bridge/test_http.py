@@ -25,6 +25,7 @@ from backchannel.errors import (
     Unavailable,
     WrongSender,
 )
+from bridge.metrics import Numbers
 from tests.bridge.conftest import PATIENCE, Opener, Running, hang_up, read_all, read_head, status_of
 
 
@@ -372,6 +373,36 @@ async def test_a_slow_body_is_given_up_with_408(opened: Opener) -> None:
     assert status_of(answer) == 408
     assert bridge.hotel.stored == []
     await hang_up(writer)
+
+
+@pytest.mark.parametrize("sent", [b"", b"x" * 1000])
+async def test_a_body_that_does_not_come_on_is_given_up_with_408(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("bridge.http_doors.FIRST_SECONDS", 0.1)
+    bridge = await opened(body_bytes_per_second=1_000_000, body_seconds=3600.0)
+    reader, writer = await bridge.dial()
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    writer.write(f"{head}Content-Length: 100000\r\n\r\n".encode() + sent)
+    assert status_of(await read_all(reader)) == 408
+    assert bridge.metrics.turned_away.labels("body_too_slow").value == 1
+    await hang_up(writer)
+
+
+async def test_who_shows_its_schema_is_not_sent_it_again(bridge: Running) -> None:
+    tag = (await ask(bridge, "GET", "/schema.json")).headers["etag"]
+    again = await ask(bridge, "GET", "/schema.json", headers={"If-None-Match": tag})
+    assert (again.status, again.body) == (304, b"")
+
+
+async def test_those_who_ask_for_numbers_at_once_share_them(bridge: Running) -> None:
+    written = []
+    text = bridge.metrics.text
+    numbers = Numbers(lambda: (written.append(True), text())[1])
+    assert len(set(await asyncio.gather(*(numbers.text() for _ in range(50))))) <= 2
+    assert len(written) == 2
+    await numbers.text()
+    assert len(written) == 3
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_stores_nothing(
