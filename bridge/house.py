@@ -367,3 +367,5 @@ class House:
 
     async def _check_handlers(self) -> None:
         await self.question.check(self.config.groups)
+        if self.question.answering:
+            await self.leaves.learn(self.config.groups, self.clock())

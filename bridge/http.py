@@ -23,7 +23,7 @@ from bridge import health
 from bridge.blotter import Lines
 from bridge.config import Config
 from bridge.host import Site
-from bridge.http_doors import Doors
+from bridge.http_doors import STATUS, Doors
 from bridge.leave import leave_in
 from bridge.metrics import Metrics, Numbers
 from bridge.page import PAGE
@@ -38,21 +38,6 @@ SECURITY_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
-STATUS = {
-    "too_large": 413,
-    "forbidden": 403,
-    "wrong_sender": 403,
-    "quarantined": 403,
-    "expired": 401,
-    "conflict": 409,
-    "rate_limited": 429,
-    "queue_full": 503,
-    "unavailable": 503,
-    "degraded": 503,
-    "internal": 500,
-}
-"""How an error is answered; every other one is the fault of what was sent: 422."""
-
 NAMED = {**STATUS, "not_found": 404}
 """The same where the address itself names what is not there."""
 

@@ -58,6 +58,21 @@ ONE_ANSWER = frozenset(
 )
 """What is left of an answer by leave: whatever else a program sends along has no say in it."""
 
+STATUS = {
+    "too_large": 413,
+    "forbidden": 403,
+    "wrong_sender": 403,
+    "quarantined": 403,
+    "expired": 401,
+    "conflict": 409,
+    "rate_limited": 429,
+    "queue_full": 503,
+    "unavailable": 503,
+    "degraded": 503,
+    "internal": 500,
+}
+"""How an error is answered; every other one is the fault of what was sent: 422."""
+
 Owner: TypeAlias = tuple[str, str]
 
 
@@ -122,11 +137,10 @@ class Doors:
         by_leave: dict[Check, Step] = {
             **by_token,
             Check.IDENTITY: self._by_leave,
-            Check.KEY: self._still_by_leave,
             Check.REVOCATION: self._still_by_leave,
             Check.RIGHTS: self._only_one,
         }
-        del by_leave[Check.NONCE]
+        del by_leave[Check.NONCE], by_leave[Check.KEY]
         return {
             Door.PAGE: everywhere,
             Door.NUMBERS: {**known, Check.IDENTITY: self._here_or_bearer},
@@ -256,7 +270,7 @@ class Doors:
             self._gate.check_still(visit.claims)
 
     async def _still_by_leave(self, visit: Visit) -> None:
-        """The human in whose name it is answered was not sent away. The key was looked at a moment ago."""
+        """The human in whose name it is answered was not sent away meanwhile."""
         assert visit.leave is not None
         inforce = self._gate.rights.of(visit.leave.group, visit.leave.human)
         if inforce is None:
@@ -294,7 +308,9 @@ class Doors:
         elif visit.owner is not None:
             self._gate.refused(visit.owner, refusal, visit.door.value)
         elif isinstance(refusal, Refused):
-            self._gate.note(TurnedAway(0, refusal.code, refusal.message), visit.remote)
+            self._gate.note(
+                TurnedAway(STATUS.get(refusal.code, 422), refusal.code, refusal.message), visit.remote
+            )
 
     async def _read(self, request: Request, limit: int) -> bytes:
         declared = request.headers.get("content-length", "0")
@@ -328,7 +344,10 @@ class Doors:
 
 
 def _is_here(visit: Visit) -> bool:
-    return is_loopback(visit.remote) and not any(name in visit.request.headers for name in PROXIED)
+    """It comes from this very machine: over loopback, or from the address to which it went."""
+    server = visit.request.scope.get("server")
+    at_home = is_loopback(visit.remote) or (server is not None and server[0] == visit.remote)
+    return at_home and not any(name in visit.request.headers for name in PROXIED)
 
 
 def _too_large(limit: int) -> TooLarge:

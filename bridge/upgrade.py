@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 
-from backchannel.delivery.hosts import Hosts, name_of
+from backchannel.delivery.hosts import MORE, Hosts, name_of
 from backchannel.errors import BackchannelError, Expired
 from backchannel.protocol.claims import Claims
 from backchannel.service.keyring import Keyring, NoNonce, Revoked, SentAway, WrongGroup
@@ -81,7 +81,7 @@ class Gate:
             raise TurnedAway(
                 421,
                 "wrong_host",
-                "No platform of this name is served here; BACKCHANNEL_ALLOWED_HOSTS names more.",
+                f"No platform of this name is served here; whoever runs it may add it to {MORE}.",
                 detail=", ".join(named)[:200],
             )
 

@@ -132,6 +132,7 @@ DOORS: Mapping[Door, Mapping[Check, tuple[At, ...] | Without]] = {
     Door.APPROVALS: _HTTP,
     Door.LEAVE: {
         **_HTTP,
+        Check.KEY: Without("there is one, that of supervision now: whatever another key signed is forged"),
         Check.NONCE: Without("a leave answers one request, once: the request is decided then"),
     },
     Door.PAGE: {

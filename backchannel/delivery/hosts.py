@@ -6,6 +6,9 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+MORE = "BACKCHANNEL_ALLOWED_HOSTS"
+"""The variable in which an operator gives a platform more names."""
+
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of the machine itself, for whoever is on it."""
 

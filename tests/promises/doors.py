@@ -51,8 +51,6 @@ ELSEWHERE: frozenset[tuple[Door, Check]] = frozenset(
     [(door, check) for door in NATIVE for check, cell in DOORS[door].items() if not isinstance(cell, Without)]
     # Bytes a second are charged at every door, and limited where that is decided.
     + [(door, Check.BYTES) for door in (Door.WEBSOCKET, Door.STORE, Door.APPROVALS, Door.LEAVE)]
-    # The keys of leaves do not rotate while a platform runs; that a forged one is refused is IDENTITY.
-    + [(Door.LEAVE, Check.KEY)]
 )
 """Cells that have no driver here, each by name: one that is in neither list fails."""
 
