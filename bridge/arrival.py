@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import structlog
-
 from backchannel.delivery.cursor import Cursor
 from backchannel.delivery.doors import At, Check, Door, composed
 from backchannel.delivery.outbox import Bounds
@@ -32,7 +30,6 @@ from bridge.seats import Taken
 if TYPE_CHECKING:
     from bridge.house import House
 
-security = structlog.get_logger("bridge.security")
 HUMAN_QUEUE = 50
 PATIENCE = 8.0
 """How long a client waits at the door while the log cannot be reached; a restart takes less."""
@@ -246,8 +243,7 @@ class Arrival:
         return TurnedAway(error, CloseCode.SESSION_REUSED, "session token reused")
 
     def _suspect(self, what: str) -> None:
-        security.warning(what, agent=self.claims.sub, remote=self.peer.wire.remote)
-        self.house.chronicle.suspected(self.claims, what, self.peer.wire.remote)
+        self.house.blotter.suspect(what, self.claims, self.peer.wire.remote)
 
     # ---- place
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from backchannel.protocol.claims import Claims
 from bridge.chronicle import Chronicle
 
 security = structlog.get_logger("bridge.security")
@@ -42,6 +43,14 @@ class Blotter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.chronicle: Chronicle | None = None
         self._lines = Lines(clock)
+
+    def suspect(self, what: str, claims: Claims, remote: str) -> None:
+        """Somebody with a good token does what is not theirs to do."""
+        if self.chronicle is not None:
+            self.chronicle.suspected(claims, what, remote)
+        missed = self._lines.next()
+        if missed is not None:
+            security.warning(what, agent=claims.sub, remote=remote, unwritten_before=missed)
 
     def note(self, reason: str, *, status: int | None, remote: str | None, detail: str | None) -> None:
         """One security event. Nothing in it may be a secret."""

@@ -118,6 +118,7 @@ class House:
         self.peers: set[Peer] = set()
         self.keyring = gate.keyring
         self.rights = gate.rights
+        self.blotter = gate.blotter
         self._gate = gate
 
     # ---- opening and closing

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import uuid4
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from backchannel.delivery.doors import At, Check, Door, composed
-from backchannel.delivery.hosts import is_loopback
 from backchannel.delivery.permit import check
-from backchannel.domain.supervision.callback import Leave
 from backchannel.errors import (
     BackchannelError,
     BadMessage,
@@ -27,28 +23,20 @@ from backchannel.errors import (
     Unavailable,
 )
 from backchannel.protocol.catalog import read_message
-from backchannel.protocol.claims import Claims
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.memory import MemoryUpdate
+from bridge.body import read_body
 from bridge.config import Config
 from bridge.host import Site
 from bridge.leave import leave_in
 from bridge.upgrade import Gate, TurnedAway
+from bridge.visit import Owner, Visit
 
 ANSWER_BYTES = 65_536
 """The most that an answer to a request for approval may be."""
 
 UNDER_WAY = 32
 """Requests of one sender that may be under way at a time."""
-
-READ_ON = 8 << 20
-"""Bytes of a body that are read before it is cut off."""
-
-FIRST_SECONDS = 5.0
-"""For which a body may be slower than the slowest pace."""
-
-PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-"""Headers of a request that somebody else passed on: it does not come from this machine."""
 
 WIDER = ("together", "allow", "decisions")
 """What an answer may hold that reaches beyond its one request."""
@@ -72,35 +60,6 @@ STATUS = {
     "internal": 500,
 }
 """How an error is answered; every other one is the fault of what was sent: 422."""
-
-Owner: TypeAlias = tuple[str, str]
-
-
-@dataclass(slots=True)
-class Visit:
-    """A request on its way through the checks of its door, and what was found out so far.
-
-    Args:
-        owner: group and name of whoever sends it; None for a stranger.
-    """
-
-    door: Door
-    request: Request
-    claims: Claims | None = None
-    leave: Leave | None = None
-    owner: Owner | None = None
-    body: bytes = b""
-    content: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def remote(self) -> str:
-        client = self.request.client
-        return client.host if client is not None else "unknown"
-
-    def get_all(self, name: str) -> list[str]:
-        """The headers of the request, as the gate reads them."""
-        return self.request.headers.getlist(name)
-
 
 Step: TypeAlias = Callable[[Visit], Awaitable[None]]
 
@@ -157,26 +116,23 @@ class Doors:
             TurnedAway, BackchannelError, HTTPException: it has not.
         """
         visit = Visit(door, request)
-        under_way: list[Owner] = []
         try:
             for step in self._steps[door]:
                 await step(visit)
-                if step == self._room and visit.owner is not None:
-                    under_way.append(visit.owner)
             yield visit
         except (BackchannelError, TurnedAway) as refusal:
             for record in self._records[door]:
                 record(visit, refusal)
             raise
         finally:
-            for owner in under_way:
-                self._gone(owner)
+            if visit.counted is not None:
+                self._gone(visit.counted)
 
     async def shows_numbers(self, request: Request) -> bool:
         """Whether whoever asks may know more than everybody. Who shows no token wants no more."""
         try:
             visit = Visit(Door.NUMBERS, request)
-            if not _is_here(visit) and self._gate.token_in(visit) is None:
+            if not visit.is_here and self._gate.token_in(visit) is None:
                 return False
             async with self.passed(Door.NUMBERS, request):
                 return True
@@ -208,7 +164,7 @@ class Doors:
 
     async def _here_or_bearer(self, visit: Visit) -> None:
         """A program of this very machine needs no token, unless it passes on what others ask."""
-        if not _is_here(visit) or self._gate.token_in(visit) is not None:
+        if not visit.is_here or self._gate.token_in(visit) is not None:
             await self._bearer(visit)
 
     async def _by_leave(self, visit: Visit) -> None:
@@ -233,17 +189,22 @@ class Doors:
             problem = f"{visit.owner[1]} has {UNDER_WAY} requests under way; wait for an answer."
             raise RateLimited(problem, retry_after=1.0)
         self._under_way[visit.owner] += 1
+        visit.counted = visit.owner
 
     async def _body(self, visit: Visit) -> None:
         limit = self._config.max_message_bytes
         if visit.door is not Door.STORE:
             limit = min(limit, ANSWER_BYTES)
-        visit.body = await self._read(visit.request, limit)
+        try:
+            visit.body = await read_body(visit.request, limit, self._config, visit.comes)
+        except (TooLarge, TurnedAway, ClientDisconnect):
+            await self._pace(visit)  # it was read, whatever became of it
+            raise
 
     async def _pace(self, visit: Visit) -> None:
         """Messages and bytes are charged here, at once, and nowhere else."""
         if visit.owner is not None:
-            self._site.host.charge(visit.owner, len(visit.body))
+            self._site.host.charge(visit.owner, visit.received)
 
     async def _update(self, visit: Visit) -> None:
         visit.content = read_object(visit.body)
@@ -263,6 +224,7 @@ class Doors:
         if visit.claims is None or visit.claims.nonce is None:
             return
         if not await self._site.host.spend(visit.claims):
+            self._gate.blotter.suspect("nonce_used_again", visit.claims, visit.remote)
             raise Forbidden("This token has been used; send a fresh one.")
 
     async def _still(self, visit: Visit) -> None:
@@ -311,44 +273,3 @@ class Doors:
             self._gate.note(
                 TurnedAway(STATUS.get(refusal.code, 422), refusal.code, refusal.message), visit.remote
             )
-
-    async def _read(self, request: Request, limit: int) -> bytes:
-        declared = request.headers.get("content-length", "0")
-        # Who asks before it sends can be told at once.
-        most = limit if "expect" in request.headers else READ_ON
-        if len(declared) > 18 or int(declared) > most:
-            raise _too_large(limit)
-        try:
-            return await self._in_time(request, limit)
-        except TimeoutError:
-            raise TurnedAway(408, "body_too_slow", "The body took too long.") from None
-
-    async def _in_time(self, request: Request, limit: int) -> bytes:
-        """The body. One that is too long is read on for a while and thrown away: whoever is cut off in the
-        middle of sending never reads why."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        body, length = bytearray(), 0
-        async with asyncio.timeout(min(self._config.body_seconds, FIRST_SECONDS)) as deadline:
-            async for chunk in request.stream():
-                length += len(chunk)
-                seconds = FIRST_SECONDS + length / max(1, self._config.body_bytes_per_second)
-                deadline.reschedule(began + min(self._config.body_seconds, seconds))
-                if length <= limit:
-                    body += chunk
-                elif length > READ_ON:
-                    break
-        if length > limit:
-            raise _too_large(limit)
-        return bytes(body)
-
-
-def _is_here(visit: Visit) -> bool:
-    """It comes from this very machine: over loopback, or from the address to which it went."""
-    server = visit.request.scope.get("server")
-    at_home = is_loopback(visit.remote) or (server is not None and server[0] == visit.remote)
-    return at_home and not any(name in visit.request.headers for name in PROXIED)
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body may have {limit} bytes at most.")

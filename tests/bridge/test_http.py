@@ -338,6 +338,7 @@ async def test_a_body_that_is_too_large_is_refused_with_413_and_the_connection_l
     first = await read_head(reader)
     assert status_of(first) == 413
     await reader.readuntil(b"}\n")
+    assert bridge.hotel.charged == [(("main", "scout"), size)]  # it was read, if not kept
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert status_of(await read_head(reader)) == 200
     await hang_up(writer)
@@ -379,7 +380,7 @@ async def test_a_slow_body_is_given_up_with_408(opened: Opener) -> None:
 async def test_a_body_that_does_not_come_on_is_given_up_with_408(
     opened: Opener, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr("bridge.http_doors.FIRST_SECONDS", 0.1)
+    monkeypatch.setattr("bridge.body.FIRST_SECONDS", 0.1)
     bridge = await opened(body_bytes_per_second=1_000_000, body_seconds=3600.0)
     reader, writer = await bridge.dial()
     head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
