@@ -15,7 +15,7 @@ import jwt
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from backchannel.delivery.doors import DOORS, Check, Door, Without
+from backchannel.delivery.doors import Check, Door
 from backchannel.domain.supervision.callback import Leave
 from backchannel.service.rights import Rights
 from tests.build import content
@@ -41,18 +41,32 @@ class Scene:
     platform: Platform
     rights: Rights
     retired: dict[Door, str] = field(default_factory=dict)
+    names: dict[Door, str] = field(default_factory=dict)
 
 
 Driver = Callable[[Scene, Door], Awaitable[None]]
 DRIVERS: dict[tuple[Door, Check], Driver] = {}
 
-NATIVE = tuple(door for door in Door if door.name.startswith("NATIVE"))
-ELSEWHERE: frozenset[tuple[Door, Check]] = frozenset(
-    [(door, check) for door in NATIVE for check, cell in DOORS[door].items() if not isinstance(cell, Without)]
-    # Bytes a second are charged at every door, and limited where that is decided.
-    + [(door, Check.BYTES) for door in (Door.WEBSOCKET, Door.STORE, Door.APPROVALS, Door.LEAVE)]
+OF_OTHERS = (
+    Check.PACE,
+    Check.BYTES,
+    Check.ROOM,
+    Check.WORK,
+    Check.SIZE,
+    Check.KEY,
+    Check.RIGHTS,
+    Check.AUDIT,
 )
-"""Cells that have no driver here, each by name: one that is in neither list fails."""
+ELSEWHERE: frozenset[tuple[Door, Check]] = frozenset(
+    # Bytes a second are charged at every door, and limited where that is decided.
+    [(door, Check.BYTES) for door in (Door.WEBSOCKET, Door.STORE, Door.APPROVALS, Door.LEAVE)]
+    + [(Door.NATIVE_LOGIN, check) for check in (Check.PACE, Check.ROOM, Check.WORK, Check.SIZE)]
+    + [(Door.NATIVE_PUBLISH, one) for one in OF_OTHERS if one not in (Check.PACE, Check.WORK, Check.RIGHTS)]
+    + [(Door.NATIVE_QUERY, one) for one in (*OF_OTHERS, Check.IDENTITY) if one is not Check.RIGHTS]
+    + [(door, one) for door in (Door.NATIVE_PULL, Door.NATIVE_INFO, Door.NATIVE_ACK) for one in OF_OTHERS]
+)
+"""Cells that have no driver yet, by name. One that is neither here nor has a driver fails, and so does one
+that is in both: whoever drives a cell takes it out."""
 
 
 def drives(check: Check, *doors: Door) -> Callable[[Driver], Driver]:

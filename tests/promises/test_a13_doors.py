@@ -14,7 +14,7 @@ from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.service.rights import Rights
-from tests.promises import doors
+from tests.promises import doors, native_doors  # noqa: F401  both have drivers
 from tests.promises.doors import DRIVERS, ELSEWHERE, HTTP, Scene, Wish
 from tests.promises.running import Platform
 
@@ -42,6 +42,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         found = Scene(platform, Rights(connection))
         for door in (*HTTP, Door.WEBSOCKET):
             found.retired[door] = Wish(found, door).token
+        found.names[Door.NATIVE_LOGIN] = doors.name()
+        found.retired[Door.NATIVE_LOGIN] = platform.signed(found.names[Door.NATIVE_LOGIN])
         await platform.json("token", "rotate-key", "--retire-now")
         yield found
     await platform.part()
