@@ -116,12 +116,17 @@ class Chronicle:
 
     def refused(self, claims: Claims, frame: Mapping[str, Any]) -> None:
         """A message was not taken."""
+        self.refused_at((claims.collaboration_group, claims.sub), frame, "messages")
+
+    def refused_at(self, owner: tuple[str, str], frame: Mapping[str, Any], where: str) -> None:
+        """The same of what came in otherwise, by group and name."""
         if frame["code"] not in TELLING:
             return
-        group, agent = claims.collaboration_group, claims.sub
+        group, agent = owner
         facts = {"code": frame["code"], "reason": frame["message"], "field": frame.get("field")}
+        facts["where"] = where
         deed = Deed(group, "security", agent, "refused", facts)
-        self._gather(("refused", group, agent, frame["code"]), deed, "messages")
+        self._gather(("refused", group, agent, frame["code"]), deed, where)
 
     async def sweep(self) -> None:
         """Tell of what was repeated; call it every `WINDOW` seconds, and at the end."""

@@ -32,7 +32,7 @@ def test_a_host_with_many_ipv6_addresses_is_one_host(one: str, other: str, same:
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["enter", "handshake", "wire", "unknown wire", "known", "request", "retire", "leave"]
+            ["enter", "handshake", "wire", "unknown wire", "known", "request", "waits", "retire", "leave"]
         ),
         st.integers(0, 9),
         st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1"]),
@@ -46,8 +46,17 @@ def test_whatever_happens_in_whatever_order_the_counts_return_to_nothing(
     steps: list[tuple[str, int, str]],
 ) -> None:
     crowd = Crowd(
-        Config(max_connections=4, max_per_address=2, max_unauthenticated=1, max_requests=2, max_handshakes=2),
+        Config(
+            max_connections=4,
+            max_per_address=2,
+            max_unauthenticated=2,
+            max_unauthenticated_per_address=1,
+            max_requests=3,
+            max_requests_per_address=2,
+            max_handshakes=2,
+        ),
         METRICS,
+        lambda: float("inf"),
     )
     here: list[Ticket] = []
     emptied = []
@@ -55,7 +64,11 @@ def test_whatever_happens_in_whatever_order_the_counts_return_to_nothing(
     for step, number, address in steps:
         _take(crowd, here, step, number, address)
         assert crowd.sockets == len(here)
-        assert 0 <= crowd.wires <= 4 and 0 <= crowd.unknown <= 1 and 0 <= crowd.requests <= 2
+        assert 0 <= crowd.wires <= 4 and 0 <= crowd.unknown <= 2 and 0 <= crowd.requests <= 3
+        assert all(0 < count <= 1 for count in crowd.unknown_from.values())
+        assert all(0 < count <= 2 for count in crowd.requests_from.values())
+        assert sum(crowd.unknown_from.values()) == crowd.unknown
+        assert sum(crowd.requests_from.values()) == crowd.requests
         assert all(0 < count <= 2 for count in crowd.wires_from.values())
         assert sum(crowd.wires_from.values()) == crowd.wires
         assert all(0 < count <= 2 for count in crowd.handshakes_from.values())
@@ -64,6 +77,8 @@ def test_whatever_happens_in_whatever_order_the_counts_return_to_nothing(
         ticket.leave()
     assert (crowd.sockets, crowd.wires, crowd.unknown, crowd.requests) == (0, 0, 0, 0)
     assert crowd.wires_from == crowd.handshakes_from == crowd._sockets_from == {}
+    assert crowd.unknown_from == crowd.requests_from == {}
+    assert all(kind._from == {} for kind in crowd.yielding.values())
     assert emptied or not came
 
 
@@ -84,6 +99,8 @@ def _take(crowd: Crowd, here: list[Ticket], step: str, number: int, address: str
                 ticket.become_known()
             case "request":
                 ticket.become_request()
+            case "waits":
+                ticket.may_give_way(lambda: (here.remove(ticket), ticket.leave()))
             case "retire":
                 ticket.retire()
             case "leave":
