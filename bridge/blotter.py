@@ -44,6 +44,15 @@ class Blotter:
         self.chronicle: Chronicle | None = None
         self._lines = Lines(clock)
 
+    def stolen(self, group: str, agent: str, by: Claims, remote: str) -> None:
+        """Somebody else showed the session token of an agent."""
+        if self.chronicle is not None:
+            self.chronicle.stolen(group, agent, by, remote)
+        missed = self._lines.next()
+        if missed is not None:
+            told = {"agent": agent, "shown_by": by.sub, "remote": remote, "unwritten_before": missed}
+            security.warning("session_token_stolen", **told)
+
     def suspect(self, what: str, claims: Claims, remote: str) -> None:
         """Somebody with a good token does what is not theirs to do."""
         if self.chronicle is not None:

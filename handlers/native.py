@@ -11,6 +11,7 @@ from backchannel.service.house import House
 from backchannel.service.keyring import Keyring
 from backchannel.service.native.callout import Callout
 from backchannel.service.native.door import Door
+from backchannel.service.native.gate import Gate
 from backchannel.service.native.passes import Passes
 from backchannel.service.native.reading import Reading
 from backchannel.service.native.servers import Servers
@@ -33,13 +34,15 @@ async def admission(house: House) -> None:
     passes = Passes(house.connection, lambda claims: keyring.why_not_any_more(claims) is None)
     turnstile = Turnstile(house, keyring, passes, servers)
     callout = Callout(house, keyring, Nkey(trust.callout), passes, servers)
-    door = Door(house, passes, rights)
+    listening = await house.connection.another("native")
+    gate = Gate(house.settings, passes, rights, turnstile.keep_out)
+    door = Door(house, listening, gate)
     try:
         await rights.open(house.connection, lambda group, entity: turnstile.look())
         await passes.open()
         await door.open()
         await callout.open()
-        readings = [Reading(house, group, passes, door) for group in house.groups]
+        readings = [Reading(house, listening, group, passes, gate) for group in house.groups]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(turnstile.run())
             for reading in readings:
@@ -50,5 +53,7 @@ async def admission(house: House) -> None:
     finally:
         await callout.close()
         await door.close()
+        await gate.close()
+        await listening.close()
         await passes.close()
         await rights.close()

@@ -52,6 +52,7 @@ class At(StrEnum):
     HELLO = "once, as a connection says who it is"
     OPEN = "again and again while a connection is open"
     MESSAGE = "for every message or request"
+    ACT = "before anything is done for a message that has been read"
     REFUSAL = "when something was refused"
 
 
@@ -62,7 +63,7 @@ class Without:
     why: str
 
 
-ARRIVING, OPEN, EACH = (At.ARRIVAL,), (At.ARRIVAL, At.OPEN), (At.MESSAGE,)
+ARRIVING, OPEN, EACH, ACTING = (At.ARRIVAL,), (At.ARRIVAL, At.OPEN), (At.MESSAGE,), (At.ACT,)
 IS_NO_HTTP = Without("NATS has neither Host nor Origin")
 LET_IN = Without("the login spent it: what comes later belongs to that connection")
 ON_RECORD = (At.REFUSAL,)
@@ -104,10 +105,10 @@ _NATIVE: Mapping[Check, tuple[At, ...] | Without] = {
     Check.ROOM: EACH,
     Check.WORK: EACH,
     Check.SIZE: EACH,
-    Check.KEY: EACH,
-    Check.REVOCATION: EACH,
+    Check.KEY: ACTING,
+    Check.REVOCATION: ACTING,
     Check.NONCE: LET_IN,
-    Check.RIGHTS: EACH,
+    Check.RIGHTS: ACTING,
     Check.AUDIT: ON_RECORD,
 }
 """Who it is stands in the subject, which the NATS server enforces. Pace and room come before any reading."""

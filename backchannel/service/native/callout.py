@@ -47,6 +47,10 @@ class TooMany(Forbidden):
     """The agent has as many connections as it may have."""
 
 
+class Flooded(Forbidden):
+    """The agent is kept out for a while."""
+
+
 class Callout:
     """Answers the NATS servers. Several processes may; each request is answered by one of them."""
 
@@ -124,6 +128,8 @@ class Callout:
     async def _welcome(self, claims: Claims, server: str, client: int) -> None:
         """All that must be there before the first thing it does."""
         group, agent = claims.collaboration_group, claims.sub
+        if seconds := self._passes.barred_for(group, agent):
+            raise Flooded(f"{agent!r} is kept out for {seconds:.0f} s more: it sent far more than it may.")
         await self._require_room(claims, server, client)
         await self._spend_nonce(claims, server, client)
         await self._register(claims)

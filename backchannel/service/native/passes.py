@@ -16,6 +16,9 @@ from backchannel.jetstream.tail import Tail
 from backchannel.protocol.claims import Claims
 
 BUCKET = "BC_native"
+BARRED = "barred"
+"""Keys ``<group>.barred.<agent>`` lapse by themselves."""
+
 LONGEST = 31_536_000.0
 
 
@@ -57,6 +60,8 @@ class Passes:
         self._bucket = Bucket(connection, BUCKET)
         self._believed = believed
         self._known: dict[tuple[str, str], dict[tuple[str, int], Held]] = {}
+        self._narrowest: dict[tuple[str, str], Claims | None] = {}
+        self._barred: dict[tuple[str, str], float] = {}
         self._tail: Tail | None = None
 
     async def open(self) -> None:
@@ -82,17 +87,27 @@ class Passes:
         """The connection has ended."""
         await self._bucket.delete(f"{held.group}.{held.agent}.{held.server}.{held.client}")
 
-    async def of(self, group: str, agent: str) -> Claims | None:
+    def of(self, group: str, agent: str) -> Claims | None:
         """What all its native connections are allowed to do; None if none of their tokens counts any more.
 
         Nobody can tell which of them published a message, so none lends another one anything. One that was
         revoked counts until the server has closed it, and then no more.
         """
-        held = self._of(group, agent) or await self.held(group, agent)
+        held = self._of(group, agent)
         claims = [one.claims for one in held if one.claims is not None]
         if len(claims) < len(held) or not any(self.counts(one) for one in claims):
             return None
-        return narrowest(claims)
+        if len(claims) == 1:
+            return claims[0]
+        key = (group, agent)
+        if key not in self._narrowest:
+            self._narrowest[key] = narrowest(claims)
+        return self._narrowest[key]
+
+    async def known(self, group: str, agent: str) -> None:
+        """Wait until an agent is known here that another process let in a moment ago. Raises Unavailable."""
+        if not self._known.get((group, agent)):
+            await self.held(group, agent)
 
     async def held(self, group: str, agent: str) -> list[Held]:
         """All connections of an agent, also those that another process let in a moment ago."""
@@ -120,20 +135,49 @@ class Passes:
     def _of(self, group: str, agent: str) -> list[Held]:
         return list(self._known.get((group, agent), {}).values())
 
+    # ---- who is kept out for a while
+
+    def bar(self, group: str, agent: str, seconds: float) -> None:
+        """Let nobody of this name in over NATS for so many seconds; here at once."""
+        self._barred[group, agent] = time.time() + seconds
+
+    async def write_bar(self, group: str, agent: str) -> None:
+        """Have the other processes do so, too. Raises Unavailable."""
+        if seconds := self.barred_for(group, agent):
+            until = repr(self._barred[group, agent]).encode()
+            await self._bucket.put(f"{group}.{BARRED}.{agent}", until, ttl=max(seconds, 1.0))
+
+    def barred_for(self, group: str, agent: str) -> float:
+        """Seconds for which an agent is kept out still; 0.0 if it is not."""
+        return max(0.0, self._barred.get((group, agent), 0.0) - time.time())
+
+    # ---- following the bucket
+
     def _take(self, key: str, value: Value | None) -> None:
         parts = key.split(".")
-        if len(parts) != 4 or not parts[3].isdigit():
+        if len(parts) == 3 and parts[1] == BARRED:
+            self._take_bar((parts[0], parts[2]), value)
+        elif len(parts) == 4 and parts[3].isdigit():
+            self._take_pass(parts[0], parts[1], parts[2], int(parts[3]), value)
+
+    def _take_pass(self, group: str, agent: str, server: str, client: int, value: Value | None) -> None:
+        self._narrowest.pop((group, agent), None)
+        if value is not None:
+            known = self._known.setdefault((group, agent), {})
+            known[server, client] = _read(group, agent, server, client, value)
             return
-        group, agent, server, client = parts[0], parts[1], parts[2], int(parts[3])
-        if value is None:
-            held = self._known.get((group, agent), {})
-            held.pop((server, client), None)
-            if not held:
-                self._known.pop((group, agent), None)
-            return
-        self._known.setdefault((group, agent), {})[server, client] = _read(
-            group, agent, server, client, value
-        )
+        known = self._known.get((group, agent), {})
+        known.pop((server, client), None)
+        if not known:
+            self._known.pop((group, agent), None)
+
+    def _take_bar(self, key: tuple[str, str], value: Value | None) -> None:
+        try:
+            self._barred[key] = float(value.payload) if value is not None else 0.0
+        except ValueError:
+            self._barred[key] = 0.0
+        if not self._barred[key]:
+            del self._barred[key]
 
 
 def _read(group: str, agent: str, server: str, client: int, value: Value) -> Held:

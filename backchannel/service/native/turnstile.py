@@ -119,6 +119,19 @@ class Turnstile:
         """Whether it is a connection of a group that is served here; of another one's we know no passes."""
         return user.partition(".")[0] in self._house.groups
 
+    async def keep_out(self, group: str, agent: str, seconds: float) -> None:
+        """It floods the native doors: it is let in no more for a while, and what it has open is closed."""
+        log.warning("native_agent_kept_out", agent=agent, seconds=seconds)
+        deed = Deed(group, "security", agent, "native_flood", {"kept_out_for": seconds})
+        self._house.trail.note(deed)
+        self._passes.bar(group, agent, seconds)
+        for held in list(self._passes.connections(group, agent)):
+            await self._end(held, "It sends far more than it may.")
+        try:
+            await self._passes.write_bar(group, agent)
+        except BackchannelError as error:  # other processes let it in earlier
+            log.warning("bar_not_written", agent=agent, error=error.message)
+
     def _departed(self, event: Arrived) -> None:
         try:
             told = pydantic_core.from_json(event.payload)
