@@ -48,6 +48,7 @@ class Visit:
         """It comes from this very machine: over loopback, or from the address to which it went."""
         server = self.request.scope.get("server")
         at_home = is_loopback(self.remote) or (server is not None and server[0] == self.remote)
+        at_home = at_home and self.request.scope.get("http_version") != "1.0"  # which proxies speak, unasked
         return at_home and not any(name in self.request.headers for name in PROXIED)
 
     def comes(self, length: int) -> None:
