@@ -10,6 +10,7 @@ from starlette.requests import Request
 from backchannel.delivery.doors import Door
 from backchannel.delivery.hosts import is_loopback
 from backchannel.domain.supervision.callback import Leave
+from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 
 PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
@@ -37,6 +38,7 @@ class Visit:
     received: int = 0
     body: bytes = b""
     content: dict[str, Any] = field(default_factory=dict)
+    message: AnyMessage | None = None
 
     @property
     def remote(self) -> str:
