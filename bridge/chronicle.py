@@ -103,6 +103,17 @@ class Chronicle:
         deed = Deed(group, "security", agent, what, {"address": remote, "token_id": claims.jti})
         self._gather((what, group, agent), deed, remote)
 
+    def stolen(self, group: str, agent: str, by: Claims, remote: str) -> None:
+        """Somebody else showed the session token of an agent."""
+        facts = {
+            "address": remote,
+            "shown_by": by.sub,
+            "of_group": by.collaboration_group,
+            "token_id": by.jti,
+        }
+        deed = Deed(group, "security", agent, "session_token_stolen", facts)
+        self._gather(("session_token_stolen", group, agent), deed, remote)
+
     def refused(self, claims: Claims, frame: Mapping[str, Any]) -> None:
         """A message was not taken."""
         self.refused_at((claims.collaboration_group, claims.sub), frame, "messages")

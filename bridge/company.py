@@ -57,11 +57,16 @@ class Company:
         peer = self._living(connection_id)
         return peer is not None and await peer.answers(ANSWER_SECONDS)
 
-    def alarm(self, group: str, agent: str, connection_id: str) -> None:
-        """Let the live sessions of an agent know that somebody reached for one of them."""
+    def alarm(self, group: str, agent: str, connection_id: str, *, stolen: bool) -> None:
+        """Let the live sessions of an agent know that somebody reached for one of them.
+
+        Where that was by a session token that counts, each gets another one.
+        """
         for peer in self._house.roster.of(group, agent):
             if peer.wire.connection_id != connection_id:
                 self.warn(peer)
+                if stolen:
+                    self.errand(peer.change_session())
 
     def warn(self, peer: Peer) -> None:
         """Say so to one of them; behind its welcome, if that is still to come."""

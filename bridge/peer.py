@@ -301,6 +301,13 @@ class Peer:
         self.holding = holding
         self._acknowledged = Acknowledgement(holding.record.standing.acked)
 
+    async def change_session(self) -> None:
+        """Somebody else has shown the session token of this connection: it gets another one."""
+        if self.holding is not None and not self.gone:
+            await self.house.positions.withdraw(self.holding)
+            if not self.gone:
+                self.say({"type": "session", "session": self.holding.session})
+
     # ---- is it there, and how it ends
 
     async def answers(self, seconds: float) -> bool:

@@ -13,6 +13,7 @@ from backchannel.service.native.callout import Callout
 from backchannel.service.native.door import Door
 from backchannel.service.native.passes import Passes
 from backchannel.service.native.reading import Reading
+from backchannel.service.native.servers import Servers
 from backchannel.service.native.turnstile import Turnstile
 from backchannel.service.rights import RightsInForce
 
@@ -27,10 +28,11 @@ async def admission(house: House) -> None:
         house.announce(service.name)
         await asyncio.Event().wait()
         return
-    passes, rights = Passes(house.connection), RightsInForce()
+    rights, servers = RightsInForce(), Servers(house.connection)
     keyring = Keyring(trust.tokens, time.time, house.groups, rights=rights, nonce_needed=trust.nonce_needed)
-    turnstile = Turnstile(house, keyring, passes)
-    callout = Callout(house, keyring, Nkey(trust.callout), passes)
+    passes = Passes(house.connection, lambda claims: keyring.why_not_any_more(claims) is None)
+    turnstile = Turnstile(house, keyring, passes, servers)
+    callout = Callout(house, keyring, Nkey(trust.callout), passes, servers)
     door = Door(house, passes, rights)
     try:
         await rights.open(house.connection, lambda group, entity: turnstile.look())

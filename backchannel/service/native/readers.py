@@ -11,7 +11,7 @@ import pydantic_core
 from backchannel.delivery.audience import Membership, life
 from backchannel.delivery.horizon import Horizon
 from backchannel.delivery.native import agent_of, answer_to
-from backchannel.errors import BackchannelError
+from backchannel.errors import BackchannelError, Forbidden
 from backchannel.jetstream.connection import Arrived, Subscription
 from backchannel.jetstream.read import StreamFacts, last
 from backchannel.jetstream.record import Record
@@ -117,8 +117,9 @@ class Readers:
         if newest is not None:
             await self._tail.reached(newest.sequence, REACH)
         claims = await self._passes.of(self._group, agent)
-        access = tuple(claims.sidebar_access) if claims is not None else ()
-        return Horizon(born, self._membership.stretches_of(agent), access)
+        if claims is None:
+            raise Forbidden(f"{agent} has not been let in, or its token counts no more; connect again.")
+        return Horizon(born, self._membership.stretches_of(agent), tuple(claims.sidebar_access))
 
     def _reader(self, agent: str) -> Reader:
         reader = self._readers.get(agent)
