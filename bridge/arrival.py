@@ -251,7 +251,7 @@ class Arrival:
         for purpose in PURPOSES:
             place = Place(group, agent, purpose)
             if positions.recognises(place, await positions.look(place), session):
-                security.warning("session_token_stolen", agent=agent, shown_by=self.claims.sub)
+                self.house.blotter.warn("session_token_stolen", agent=agent, shown_by=self.claims.sub)
                 self.house.chronicle.stolen(group, agent, self.claims, self.peer.wire.remote)
                 await self.house.company.neighbours.alarm(
                     group, agent, self.peer.wire.connection_id, stolen=True
