@@ -22,7 +22,7 @@ from backchannel.protocol.frame import Limits as SaidLimits
 from backchannel.protocol.message import rfc3339
 from bridge.feed import Feed
 from bridge.peer import Peer
-from bridge.positions import Holding, Place, SessionReused, owner_of
+from bridge.positions import Holding, Place, SessionReused
 from bridge.presence import lease
 from bridge.replay import Replay
 from bridge.seats import Taken
@@ -235,27 +235,9 @@ class Arrival:
 
     def _reused(self, session: str) -> TurnedAway:
         self._suspect("session_token_reused")
-        group, agent = self.peer.owner
-        self.house.chores.errand(
-            self.house.company.neighbours.alarm(group, agent, self.peer.wire.connection_id)
-        )
-        owner = owner_of(session)
-        if owner is not None and owner != (group, agent):
-            self.house.chores.errand(self._stolen_from(*owner, session))
+        self.house.company.tell_of_reuse(self.peer, self.claims, session)
         error = SessionReused("This session token is not the current one; connect without it.")
         return TurnedAway(error, CloseCode.SESSION_REUSED, "session token reused")
-
-    async def _stolen_from(self, group: str, agent: str, session: str) -> None:
-        """Tell whoever it was given to, if it is one of theirs that counts: a name alone proves nothing."""
-        positions = self.house.positions
-        for purpose in PURPOSES:
-            place = Place(group, agent, purpose)
-            if positions.recognises(place, await positions.look(place), session):
-                self.house.blotter.stolen(group, agent, self.claims, self.peer.wire.remote)
-                await self.house.company.neighbours.alarm(
-                    group, agent, self.peer.wire.connection_id, stolen=True
-                )
-                return
 
     def _suspect(self, what: str) -> None:
         self.house.blotter.suspect(what, self.claims, self.peer.wire.remote)

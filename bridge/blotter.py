@@ -44,34 +44,20 @@ class Blotter:
         self.chronicle: Chronicle | None = None
         self._lines = Lines(clock)
 
-    def stolen(self, group: str, agent: str, by: Claims, remote: str) -> None:
-        """Somebody else showed the session token of an agent."""
-        if self.chronicle is not None:
-            self.chronicle.stolen(group, agent, by, remote)
-        missed = self._lines.next()
-        if missed is not None:
-            told = {"agent": agent, "shown_by": by.sub, "remote": remote, "unwritten_before": missed}
-            security.warning("session_token_stolen", **told)
-
     def suspect(self, what: str, claims: Claims, remote: str) -> None:
         """Somebody with a good token does what is not theirs to do."""
         if self.chronicle is not None:
             self.chronicle.suspected(claims, what, remote)
+        self.warn(what, agent=claims.sub, remote=remote)
+
+    def warn(self, what: str, **facts: object) -> None:
+        """A line of the log, as long as there are not too many. Nothing in it may be a secret."""
         missed = self._lines.next()
         if missed is not None:
-            security.warning(what, agent=claims.sub, remote=remote, unwritten_before=missed)
+            security.warning(what, **facts, unwritten_before=missed)
 
     def note(self, reason: str, *, status: int | None, remote: str | None, detail: str | None) -> None:
         """One security event. Nothing in it may be a secret."""
         if self.chronicle is not None:
             self.chronicle.turned_away(reason, status, remote, detail)
-        missed = self._lines.next()
-        if missed is not None:
-            security.warning(
-                "turned_away",
-                reason=reason,
-                status=status,
-                remote=remote,
-                detail=detail,
-                unwritten_before=missed,
-            )
+        self.warn("turned_away", reason=reason, status=status, remote=remote, detail=detail)

@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from backchannel.delivery.seats import Seat
+from backchannel.delivery.seats import PURPOSES, Seat
 from backchannel.delivery.session import State, error_frame
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
+from backchannel.protocol.claims import Claims
 from bridge.neighbours import Neighbours
-from bridge.positions import SessionReused
+from bridge.positions import Place, SessionReused, owner_of
 from bridge.seats import Seats
 
 if TYPE_CHECKING:
@@ -73,6 +74,25 @@ class Company:
         peer.alarmed = peer.session.state is State.ARRIVING
         if not peer.alarmed:
             peer.say(error_frame(SessionReused(WARNING)))
+
+    def tell_of_reuse(self, peer: Peer, claims: Claims, session: str) -> None:
+        """A session token that is not the current one was shown: the agent is told, at all bridges, and so is
+        whoever it was given to, if that is somebody else."""
+        self.errand(self.neighbours.alarm(*peer.owner, peer.wire.connection_id))
+        owner = owner_of(session)
+        if owner is not None and owner != peer.owner:
+            self.errand(self._stolen_from(*owner, session, peer, claims))
+
+    async def _stolen_from(self, group: str, agent: str, session: str, by: Peer, claims: Claims) -> None:
+        """If it is one of theirs that counts: a name alone proves nothing."""
+        positions, house = self._house.positions, self._house
+        for purpose in PURPOSES:
+            place = Place(group, agent, purpose)
+            if positions.recognises(place, await positions.look(place), session):
+                house.blotter.warn("session_token_stolen", agent=agent, shown_by=claims.sub)
+                house.chronicle.stolen(group, agent, claims, by.wire.remote)
+                await self.neighbours.alarm(group, agent, by.wire.connection_id, stolen=True)
+                return
 
     def errand(self, work: Coroutine[Any, Any, None]) -> None:
         self._house.chores.errand(work)

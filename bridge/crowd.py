@@ -122,11 +122,23 @@ class Ticket:
 
 class Crowd:
     """Every open socket of the port: all, the WebSockets, those without a token, the requests, and those that
-    have still to finish a TLS handshake. Nobody who is served gives way; whoever only waits does."""
+    have still to finish a TLS handshake. Nobody who is served gives way; whoever only waits does.
 
-    def __init__(self, config: Config, metrics: Metrics, now: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        most: sockets that there may be, if the process may have fewer than the limits come to.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        metrics: Metrics,
+        now: Callable[[], float] = time.monotonic,
+        most: int | None = None,
+    ) -> None:
         self.config = config
         self.now = now
+        limits = config.max_connections + config.max_requests + HEADROOM
+        self.most = limits if most is None else min(limits, most)
         self.sockets = 0
         self.wires = 0
         self.unknown = 0
@@ -147,12 +159,13 @@ class Crowd:
     def enter(self, address: str) -> Ticket | None:
         """A ticket for a new socket; None when so many are open that not even a refusal can be said."""
         place = neighbourhood(address)
-        config, waiting = self.config, self.yielding["arrival"]
         from_there = self._sockets_from.get(place, 0)
-        most_from_there = config.max_per_address + config.max_requests + HEADROOM
-        if from_there >= most_from_there and not waiting.one_from(place):
+        most_from_there = self.config.max_per_address + self.config.max_requests + HEADROOM
+        if from_there >= most_from_there and not self.yielding["arrival"].one_from(place):
             return None
-        if self.sockets >= config.max_connections + config.max_requests + HEADROOM and not waiting.one():
+        if self.sockets >= self.most and not any(
+            self.yielding[kind].one() for kind in ("arrival", "request")
+        ):
             return None
         self.sockets += 1
         self._gauge.inc()

@@ -24,7 +24,6 @@ from backchannel.errors import (
 )
 from backchannel.protocol.catalog import read_message
 from backchannel.protocol.json_object import read_object
-from backchannel.protocol.memory import MemoryUpdate
 from bridge.body import read_body
 from bridge.config import Config
 from bridge.host import Site
@@ -210,7 +209,7 @@ class Doors:
         visit.content = read_object(visit.body)
         if visit.content.get("type") != "memory_update":
             raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
-        read_message(visit.content)
+        visit.message = read_message(visit.content)
 
     async def _answer(self, visit: Visit) -> None:
         said = read_object(visit.body)
@@ -241,9 +240,8 @@ class Doors:
             raise Forbidden("The human in whose name this is answered was sent away since.")
 
     async def _may_store(self, visit: Visit) -> None:
-        message = read_message(visit.content)
-        assert isinstance(message, MemoryUpdate) and visit.claims is not None
-        check(message, self._gate.rights.effective(visit.claims), "active")
+        assert visit.message is not None and visit.claims is not None
+        check(visit.message, self._gate.rights.effective(visit.claims), "active")
 
     async def _is_human(self, visit: Visit) -> None:
         if visit.claims is None or visit.claims.entity_type != "human":

@@ -57,14 +57,17 @@ class Port:
 
     Args:
         app: what answers HTTP, as an ASGI application.
+        sockets: how many the process may have of clients, if that is bounded.
     """
 
-    def __init__(self, config: Config, metrics: Metrics, site: Site, gate: Gate, app: App) -> None:
+    def __init__(
+        self, config: Config, metrics: Metrics, site: Site, gate: Gate, app: App, sockets: int | None = None
+    ) -> None:
         self.config = config
         self.metrics = metrics
         self.room = Room(config, metrics, lambda wire: site.host.admit(wire))
         self.loop = self.room.loop
-        self.crowd = Crowd(config, metrics, self.loop.time)
+        self.crowd = Crowd(config, metrics, self.loop.time, sockets)
         self.passing: set[Arrival | Departure] = set()
         self._site = site
         self._gate = gate

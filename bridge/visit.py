@@ -10,6 +10,7 @@ from starlette.requests import Request
 from backchannel.delivery.doors import Door
 from backchannel.delivery.hosts import is_loopback
 from backchannel.domain.supervision.callback import Leave
+from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 
 PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
@@ -37,6 +38,7 @@ class Visit:
     received: int = 0
     body: bytes = b""
     content: dict[str, Any] = field(default_factory=dict)
+    message: AnyMessage | None = None
 
     @property
     def remote(self) -> str:
@@ -48,6 +50,7 @@ class Visit:
         """It comes from this very machine: over loopback, or from the address to which it went."""
         server = self.request.scope.get("server")
         at_home = is_loopback(self.remote) or (server is not None and server[0] == self.remote)
+        at_home = at_home and self.request.scope.get("http_version") != "1.0"  # which proxies speak, unasked
         return at_home and not any(name in self.request.headers for name in PROXIED)
 
     def comes(self, length: int) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,3 +110,37 @@ def _take(crowd: Crowd, here: list[Ticket], step: str, number: int, address: str
             case "leave":
                 here.remove(ticket)
                 ticket.leave()
+
+
+def test_a_process_that_may_have_few_sockets_has_one_for_a_newcomer_all_the_same() -> None:
+    crowd = Crowd(Config(), METRICS, most=3)
+    gone: list[str] = []
+    for number in range(3):
+        waiting = crowd.enter("10.0.0.1")
+        assert waiting is not None
+        waiting.may_give_way(
+            lambda number=number, waiting=waiting: (gone.append(str(number)), waiting.leave())
+        )
+    newcomer = crowd.enter("10.0.0.2")
+    assert newcomer is not None and gone == ["0"] and crowd.sockets == 3
+    busy = [crowd.enter("10.0.0.2"), crowd.enter("10.0.0.2")]
+    assert all(busy) and gone == ["0", "1", "2"]
+    assert crowd.enter("10.0.0.3") is None  # all of them are being served
+
+
+def test_a_process_asks_the_system_for_the_sockets_it_may_need() -> None:
+    """In a process of its own: no allowance comes back."""
+    told = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(told.stdout) == [300, 428, 372, 500]
+
+
+LIMITED = """
+import json, resource
+from bridge.descriptors import sockets_for
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 500))
+enough, now = sockets_for(300), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+less = sockets_for(10_000)
+print(json.dumps([enough, now, less, resource.getrlimit(resource.RLIMIT_NOFILE)[0]]))
+"""

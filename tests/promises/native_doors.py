@@ -54,6 +54,13 @@ async def with_a_token_of_a_retired_key(scene: Scene, door: Door) -> None:
     await refused(scene, scene.names[door], scene.retired[door])
 
 
+@drives(Check.KEY, *OPEN)
+async def after_its_key_was_retired(scene: Scene, door: Door) -> None:
+    """With the key the connection ends, and everything that is said over it."""
+    assert scene.former is not None
+    await asyncio.wait_for(scene.former.closed.wait(), WAIT)
+
+
 @drives(Check.NONCE, Door.NATIVE_LOGIN)
 async def with_a_token_that_was_used(scene: Scene, door: Door) -> None:
     who = name()

@@ -16,6 +16,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.service.rights import Rights
 from tests.promises import doors, native_doors  # noqa: F401  both have drivers
 from tests.promises.doors import DRIVERS, ELSEWHERE, HTTP, Scene, Wish
+from tests.promises.native import Native
 from tests.promises.running import Platform
 
 CELLS = [
@@ -44,8 +45,11 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             found.retired[door] = Wish(found, door).token
         found.names[Door.NATIVE_LOGIN] = doors.name()
         found.retired[Door.NATIVE_LOGIN] = platform.signed(found.names[Door.NATIVE_LOGIN])
+        former = doors.name()
+        found.former = await Native.enter(platform.nats, former, platform.signed(former))
         await platform.json("token", "rotate-key", "--retire-now")
         yield found
+        await found.former.close()
     await platform.part()
     assert await platform.stop() == 0
 

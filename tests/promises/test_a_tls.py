@@ -291,3 +291,17 @@ async def test_a_bad_certificate_is_said_before_anything_starts(tmp_path: Path) 
     assert not out
     assert f"{key} is not the key of the certificate {stranger}" in err
     assert sorted(os.listdir(tmp_path)) == ["one", "two"], "nothing is half started"
+
+
+@pytest.mark.parametrize(("host", "status"), [(NAME, 200), (f"{NAME}:443", 200), ("evil.example", 421)])
+async def test_a13_a_platform_answers_to_the_names_in_its_certificate(
+    platform: Platform, pair: tuple[Path, Path], host: str, status: int
+) -> None:
+    reader, writer = await asyncio.open_connection(
+        *place(platform.http), ssl=trust(pair[0]), server_hostname=NAME
+    )
+    writer.write(f"GET /health/live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(WAIT):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
