@@ -50,14 +50,10 @@ class Scene:
 Driver = Callable[[Scene, Door], Awaitable[None]]
 DRIVERS: dict[tuple[Door, Check], Driver] = {}
 
-OF_OTHERS = (Check.PACE, Check.BYTES, Check.ROOM, Check.WORK, Check.SIZE, Check.RIGHTS, Check.AUDIT)
 ELSEWHERE: frozenset[tuple[Door, Check]] = frozenset(
     # Bytes a second are charged at every door, and limited where that is decided.
-    [(door, Check.BYTES) for door in (Door.WEBSOCKET, Door.STORE, Door.APPROVALS, Door.LEAVE)]
-    + [(Door.NATIVE_LOGIN, check) for check in (Check.PACE, Check.ROOM, Check.WORK, Check.SIZE)]
-    + [(Door.NATIVE_PUBLISH, one) for one in OF_OTHERS if one not in (Check.PACE, Check.WORK, Check.RIGHTS)]
-    + [(Door.NATIVE_QUERY, one) for one in (*OF_OTHERS, Check.IDENTITY) if one is not Check.RIGHTS]
-    + [(door, one) for door in (Door.NATIVE_PULL, Door.NATIVE_INFO, Door.NATIVE_ACK) for one in OF_OTHERS]
+    (door, Check.BYTES)
+    for door in (Door.WEBSOCKET, Door.STORE, Door.APPROVALS, Door.LEAVE)
 )
 """Cells that have no driver yet, by name. One that is neither here nor has a driver fails, and so does one
 that is in both: whoever drives a cell takes it out."""
