@@ -271,6 +271,7 @@ class House:
     def enter(self, peer: Peer) -> None:
         self.roster.enter(peer)
         peer.session.shared = self.pacing.of(peer.owner)
+        peer.wire.allow(self.pacing.together)
         self.metrics.connections.labels(peer.session.permission).inc()
 
     def replace(self, peer: Peer, reason: str) -> None:
@@ -342,6 +343,7 @@ class House:
                 peer.check_token()
             if pace_changed:
                 peer.session.tune(self.pacing.rate)
+                peer.wire.allow(self.pacing.together)
             peer.tick(now)
 
     async def _write_positions(self) -> None:

@@ -28,6 +28,7 @@ from backchannel.delivery.infodump import Wanted
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.pulse import Pulse, condition, readiness
 from backchannel.delivery.session import Session, State
+from backchannel.delivery.work import cost_of
 from backchannel.errors import BackchannelError, Expired, Forbidden, QueueFull
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode
@@ -101,7 +102,9 @@ class Peer:
 
     def received(self, body: bytes) -> None:
         if not self.gone:
-            self.perform(self.session.received(body, self.house.clock()))
+            effects = self.session.received(body, self.house.clock())
+            self.wire.charge(cost_of(effects))
+            self.perform(effects)
 
     def received_binary(self) -> None:
         if not self.gone:
