@@ -254,7 +254,8 @@ class Peer:
             self.refuse(error, in_reply_to)
             return
         self._dumping = True
-        self.run(self._dump(Infodump(self.feed, self.ear, wanted, in_reply_to, self.house.readers)))
+        reading = self.house.reads.of(self.owner)
+        self.run(self._dump(Infodump(self.feed, self.ear, wanted, in_reply_to, reading)))
 
     async def _dump(self, infodump: Infodump) -> None:
         try:

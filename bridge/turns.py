@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
 TURN = 256 << 10
@@ -15,6 +16,20 @@ class Worker(Protocol):
 
     def work(self) -> float:
         """Do a stretch of it, and say what that came to. Whoever has more to do asks again."""
+
+
+@dataclass(eq=False, slots=True)
+class _Pass:
+    """Leave for somebody who waits to do so much."""
+
+    given: asyncio.Future[None]
+    cost: float
+
+    def work(self) -> float:
+        if self.given.done():  # whoever waited has gone
+            return 0.0
+        self.given.set_result(None)
+        return self.cost
 
 
 class Turns:
@@ -39,6 +54,12 @@ class Turns:
         """Let it work when those are through who asked before."""
         self._waiting[one] = None
         self._call()
+
+    async def mine(self, cost: float) -> None:
+        """Wait until there is room for so much in this turn of the loop."""
+        leave = _Pass(self._loop.create_future(), cost)
+        self.now(leave)
+        await leave.given
 
     def forget(self, one: Worker) -> None:
         self._waiting.pop(one, None)
