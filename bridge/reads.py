@@ -31,7 +31,7 @@ class Reading:
         """Wait until a page may be read; those who are in debt hold up nobody else."""
         await self._mine.acquire()
         try:
-            while wait := self._account.wait(asyncio.get_running_loop().time()):
+            if wait := self._account.wait(asyncio.get_running_loop().time()):
                 await asyncio.sleep(wait)
             await self._everybody.acquire()
         except BaseException:

@@ -22,8 +22,8 @@ class Pattern:
 
     Pieces between ``*`` are looked for from left to right, each behind the one before: the first place where
     one fits leaves the most to the others, so none is tried twice. A piece without ``?`` is found by Python's
-    own search, which is linear; one with ``?`` by a set of bits, one for each of its characters, that is moved
-    once for each character of the text.
+    own search, which is linear; one with ``?`` by a set of bits, one for each of its characters, which is
+    moved once for each character of the text.
     """
 
     __slots__ = ("_pieces",)
@@ -130,8 +130,8 @@ _MORE = {0x131: "i", 0x1FD3: "\u0390", 0x1FE3: "\u03b0", 0xFB05: "\ufb06"}
 
 @cache
 def _alike() -> dict[int, str]:
-    """Small letters that are the same but for their form, as ``ς`` and ``σ``."""
-    return {place: one for place, one in _forms()} | _MORE
+    """Small letters that are the same but for their form, as the two small sigmas."""
+    return dict(_forms()) | _MORE
 
 
 def _forms() -> Iterator[tuple[int, str]]:
