@@ -161,8 +161,8 @@ class Inflow:
     def _step(self) -> float:
         """One frame, or what there is of it."""
         if self._protocol.eof_sent:  # it is over: whatever still comes is not even parsed
-            self._data = b""
-            return 0.0
+            dropped, self._data, self._start = len(self._data) - self._start, b"", 0
+            return dropped
         began, start = self._clock(), self._start
         end = self._heads.end(self._data, start)
         piece = self._data[start:end]
@@ -211,7 +211,7 @@ class Inflow:
             return
         if self._deaf:
             self._stop()
-        elif (wait := self.account.wait(self._loop.time())) and not self._protocol.eof_sent:
+        elif wait := self.account.wait(self._loop.time()):
             self._stop()
             if self._timer is None:
                 self._timer = self._loop.call_later(max(wait, SHORTEST_WAIT), self._paid)
