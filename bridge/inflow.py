@@ -20,6 +20,9 @@ STRETCH = 64 << 10
 SHORTEST_WAIT = 0.02
 """Seconds for which somebody in debt is not read at least: then there is something to read for."""
 
+LONGEST_WAIT = 1.0
+"""Seconds after which it is looked again: the agent may be allowed more by then."""
+
 
 class Inflow:
     """Bytes wait here while their owner does not want to read, while others have their turn, and while their
@@ -214,7 +217,7 @@ class Inflow:
         elif wait := self.account.wait(self._loop.time()):
             self._stop()
             if self._timer is None:
-                self._timer = self._loop.call_later(max(wait, SHORTEST_WAIT), self._paid)
+                self._timer = self._loop.call_later(min(max(wait, SHORTEST_WAIT), LONGEST_WAIT), self._paid)
         elif self._data:
             self._stop()
             self._turns.later(self)
