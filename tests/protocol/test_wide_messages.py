@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from backchannel.errors import BackchannelError, BadMessage
+from backchannel.errors import BackchannelError, BadFrame, BadMessage
 from backchannel.protocol.catalog import FROM_CLIENTS, KINDS, MOST_FAULTS, bad_message, read
 from backchannel.protocol.frame import Ack, Hello
+from backchannel.protocol.json_object import read_object
 
 MANY = 8_000
 BASE: dict[str, Any] = {"timestamp": "2026-01-31T12:00:00Z"}
@@ -69,3 +72,15 @@ def test_the_first_fault_of_a_long_list_is_named_as_before() -> None:
     with pytest.raises(BadMessage) as found:
         read(KINDS["handled"], content)
     assert found.value.field == "taken_for.1"
+
+
+@pytest.mark.parametrize("raw", [b'{"a":[' + b"[]," * 50_000 + b"[]]}", b'{"a":[' + b"[]," * 50_000])
+def test_reading_a_large_object_leaves_the_collector_as_it_was(raw: bytes) -> None:
+    for collects in (False, True):
+        (gc.enable if collects else gc.disable)()
+        try:
+            with contextlib.suppress(BadFrame):
+                read_object(raw)
+            assert gc.isenabled() is collects
+        finally:
+            gc.enable()
