@@ -46,11 +46,13 @@ from bridge.peer import Peer
 from bridge.positions import Place, Positions
 from bridge.presence import Presence
 from bridge.question import Question
+from bridge.reads import Reads
 from bridge.replay import READERS
 from bridge.roster import Roster
 from bridge.seals import Seals
 from bridge.slots import Slots
 from bridge.successor import Successors
+from bridge.turns import Turns
 from bridge.upgrade import EXPIRED, Gate, TurnedAway
 from bridge.waiting import Waiting
 from bridge.wire import Wire
@@ -102,6 +104,7 @@ class House:
         self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
+        self.reads = Reads(self.readers, Turns(self.loop))
         self.chores = Chores()
         self.pacing = Pacing(self.settings, config.messages_per_second)
         self.company = Company(self, storing, reading)
@@ -277,6 +280,7 @@ class House:
     def enter(self, peer: Peer) -> None:
         self.roster.enter(peer)
         peer.session.shared = self.pacing.of(peer.owner)
+        peer.wire.allow(self.pacing.together)
         self.metrics.connections.labels(peer.session.permission).inc()
 
     def replace(self, peer: Peer, reason: str) -> None:
@@ -348,6 +352,7 @@ class House:
                 peer.check_token()
             if pace_changed:
                 peer.session.tune(self.pacing.rate)
+                peer.wire.allow(self.pacing.together)
             peer.tick(now)
 
     async def _write_positions(self) -> None:
