@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backchannel.delivery.admission import admit, context_of, whereabouts
-from backchannel.delivery.calls import Called, called, text_of
+from backchannel.delivery.calls import Called, called, few, text_of
 from backchannel.delivery.loops import Finding
 from backchannel.domain.settings import Settings
 from backchannel.errors import (
@@ -189,12 +189,13 @@ class Door:
 
     async def _check_again(self, caller: Caller, message: AnyMessage) -> Called:
         """What is known here would refuse it: ask the log and the directory themselves, then decide."""
+        names = few(called(text_of(message)), caller.agent)
         context_id = context_of(message)
         if context_id not in (None, MAIN):
             await caller.feed.refresh(str(context_id))
         if isinstance(message, MentionRoute):
             await self._directory.ask(caller.feed.group, message.target_agents)
-        await self._directory.ask(caller.feed.group, called(text_of(message)))
+        await self._directory.ask(caller.feed.group, names)
         return self._check(caller, message)
 
     def _looked_at(self, caller: Caller, message: AnyMessage) -> Finding:

@@ -48,7 +48,7 @@ class Pacing:
         self._settings = settings
         self._fixed = fixed
         self._known = settings().limits
-        self._agents: Paces[tuple[str, str]] = Paces(self._together, burst_seconds=5)
+        self._agents: Paces[tuple[str, str]] = Paces(self.together, burst_seconds=5)
 
     @property
     def rate(self) -> int:
@@ -56,17 +56,21 @@ class Pacing:
         return self._fixed or self._settings().limits.messages_per_second
 
     @property
-    def _together(self) -> int:
+    def together(self) -> int:
+        """Messages a second that one agent may send."""
         return max(self._settings().limits.agent_messages_per_second, self.rate)
 
     def of(self, owner: tuple[str, str]) -> TokenBucket:
         """What all connections of one agent share."""
         return self._agents.of(owner)
 
-    def require(self, owner: tuple[str, str], now: float) -> None:
-        """Let one message of an agent pass that came without a connection. Raises RateLimited."""
+    def require(self, owner: tuple[str, str], now: float, size: int = 0) -> None:
+        """Let one message of an agent, of `size` bytes, pass that came without a connection.
+
+        Raises RateLimited.
+        """
         if wait := self.of(owner).take(now):
-            problem = f"{owner[1]} sends more than {self._together} messages a second."
+            problem = f"{owner[1]} sends more than {self.together} messages a second."
             raise RateLimited(problem, retry_after=round(wait, 3))
 
     def changed(self) -> bool:
@@ -75,5 +79,5 @@ class Pacing:
         self._known = limits
         if limits == known:
             return False
-        self._agents.tune(self._together)
+        self._agents.tune(self.together)
         return True

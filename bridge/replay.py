@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -66,15 +67,25 @@ class Batch(NamedTuple):
     position: int
 
 
+async def _at_any_time(_: int) -> None:
+    """Nobody else is there."""
+
+
 @dataclass(slots=True)
 class Replay:
-    """One connection's way from a position of the log to now."""
+    """One connection's way from a position of the log to now.
+
+    Args:
+        gate: is open for as many pages at a time as may be read.
+        turn: waits until so many bytes may be looked through in this turn of the loop.
+    """
 
     feed: Feed
     reader: Reader
     course: Course
-    gate: asyncio.Semaphore
+    gate: AbstractAsyncContextManager[Any]
     at_once: int = AT_ONCE
+    turn: Callable[[int], Awaitable[None]] = _at_any_time
     total: int = field(default=0, init=False)
     _sent: int = field(default=0, init=False)
 
@@ -227,7 +238,9 @@ class Replay:
         while True:
             try:
                 async with self.gate:
-                    return await self.feed.page(after, wanted, until)
+                    found = await self.feed.page(after, wanted, until)
+                await self.turn(sum(len(record.payload) for record in found.records))
+                return found
             except Unavailable as problem:
                 log.info("a replay waits for the log", problem=problem.message)
             await asyncio.sleep(RETRY)
