@@ -9,6 +9,7 @@ import pytest
 
 from backchannel.protocol.catalog import FROM_CLIENTS, KINDS
 from tests.eventually import eventually
+from tests.promises.native import Native
 from tests.promises.running import Frame, Platform, Raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -231,6 +232,27 @@ async def test_a_foreign_sidebar_is_answered_like_one_that_is_not_there(
     assert answers[0] == answers[1]
     assert answers[0]["code"] == "forbidden"
     assert await shown(ada, room) == before
+
+
+async def test_it_is_the_same_for_who_speaks_nats_itself(platform: Platform) -> None:
+    ada = await platform.agent("or-bob")
+    room = await opened(ada, sidebar_id="or-native")
+    eve = await Native.enter(platform.nats, "or-fay", platform.signed("or-fay"))
+    try:
+        for kind, fields in (
+            ("sidebar_message", {"content": "let me in"}),
+            ("mention_route", {"target_agents": ["or-bob"], "message": "m"}),
+            ("sidebar_join", {}),
+        ):
+            answers = []
+            for name in (room, "or-native-0"):
+                said = await eve.say(kind, sidebar_id=name, **fields)
+                answers.append(masked(await eve.result_of(said["message_id"]), name))
+            for answer in answers:
+                answer.pop("subject", None)
+            assert answers[0] == answers[1] and answers[0]["code"] == "forbidden"
+    finally:
+        await eve.close()
 
 
 async def test_an_id_of_a_foreign_sidebar_is_no_conflict_and_the_answer_says_which_one_it_became(
