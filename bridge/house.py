@@ -92,17 +92,19 @@ class House:
         self.positions = Positions(Bucket(storing, "BC_sessions"), Seals(seals))
         self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
         quarantine = Quarantine(self.publisher, self.directory.humans)
-        self.door = Door(self.publisher, reading, self.directory, quarantine, self.settings)
         self.question = Question(reading)
         self.waiting = Waiting(WaitGraph(Bucket(storing, WAITS)))
         self.successors = Successors(reading, self._succeeded)
         self.nonces = Nonces(Bucket(storing, "BC_nonces"))
         self._settings = LiveSettings(reading)
+        self.pacing = Pacing(self.settings, config.messages_per_second, config.agent_bytes_per_second)
+        self.door = Door(
+            self.publisher, reading, self.directory, quarantine, self.settings, self.pacing.budget
+        )
         self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
         self.chores = Chores()
-        self.pacing = Pacing(self.settings, config.messages_per_second)
         self.company = Company(self, storing, reading)
         self.feeds = Feeds(
             config.groups,

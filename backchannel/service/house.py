@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from backchannel.delivery.budget import ByteBudget
 from backchannel.domain.directory import humans_of
 from backchannel.domain.settings import Settings
 from backchannel.domain.sidebar import Sidebar, fold
@@ -32,6 +33,8 @@ from backchannel.service.trust import Trust
 LIFE_AT_ONCE = 256
 PAGE = 500
 POST_SECONDS = 5.0
+FOLLOW_UPS = 2
+"""How many bytes may follow from each that an agent may send: the doors charge the messages themselves."""
 
 
 class House:
@@ -60,6 +63,7 @@ class House:
         self.quarantine = Quarantine(self.publisher, self.humans)
         self.hearings = {group: Hearing(connection, group, self._members_in(group)) for group in groups}
         self._settings = LiveSettings(connection)
+        self.budget = ByteBudget(lambda: FOLLOW_UPS * self.settings().limits.agent_bytes_per_second)
 
     async def open(self) -> None:
         """Read the settings, and the lives of all sidebars from the logs; go on following both."""
