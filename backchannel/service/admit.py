@@ -140,7 +140,7 @@ def _platforms_own(message: AnyMessage) -> tuple[str, ...]:
 def _mentions(sender: Sender, content: dict[str, Any], mention: MentionRoute) -> list[Entry]:
     payload = _written(content)
     return [
-        _entry(
+        Entry(
             InInbox(target, "mention").subject(sender.group, mention.lane),
             payload,
             _headers(sender, content, mention, f":{target}"),
@@ -182,7 +182,7 @@ def _calls(sender: Sender, content: Mapping[str, Any], message: AnyMessage, call
 
 def _call(sender: Sender, message: AnyMessage, name: str, lane: Lane, said: Mapping[str, Any]) -> Entry:
     headers = _headers(sender, said, message, f":{name}") | {"Bc-Lane": lane.value}
-    return _entry(InInbox(name, "mention").subject(sender.group, lane), _written(said), headers)
+    return Entry(InInbox(name, "mention").subject(sender.group, lane), _written(said), headers)
 
 
 def _call_id(sender: Sender, message: AnyMessage, who: str) -> str:
@@ -195,7 +195,7 @@ def _excerpt(text: str) -> str:
 
 def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Destination) -> Entry:
     subject = to.subject(sender.group, message.lane)
-    return _entry(subject, _written(content), _headers(sender, content, message))
+    return Entry(subject, _written(content), _headers(sender, content, message))
 
 
 def command_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
@@ -208,7 +208,9 @@ def command_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> 
     headers = _headers(sender, content, message)
     headers["Bc-Claims"] = pydantic_core.to_json(claims).decode()
     subject = command_subject(sender.group, message.lane, sender.agent, message.type)
-    return _entry(subject, _written(content), headers)
+    entry = Entry(subject, _written(content), headers)
+    require_bounded([entry])
+    return entry
 
 
 def _signed(sender: Sender, content: dict[str, Any], message: AnyMessage) -> dict[str, Any]:
@@ -224,10 +226,6 @@ def _in_utc(moment: datetime) -> str:
     except OverflowError:
         text = "The field 'timestamp' is not right: There is no such time in UTC."
         raise BadMessage(text, field="timestamp") from None
-
-
-def _entry(subject: str, payload: bytes, headers: Mapping[str, str]) -> Entry:
-    return Entry(subject=subject, payload=payload, headers=headers)
 
 
 def _headers(

@@ -10,6 +10,7 @@ from uuid import uuid5
 import pydantic_core
 
 from backchannel.domain.decision import Decision
+from backchannel.domain.directory import bounded
 from backchannel.errors import Conflict, Internal, NotFound
 from backchannel.jetstream.read import read_one
 from backchannel.jetstream.record import Record
@@ -136,7 +137,7 @@ class Following:
         known: dict[str, Any] = pydantic_core.from_json(found.payload)
         if known.get("noted_at", 0) >= note.sequence:
             return True
-        changed = {**known, **note.fields, "noted_at": note.sequence}
+        changed = {**bounded({**known, **note.fields}), "noted_at": note.sequence}
         try:
             await self._house.agents.update(note.key, pydantic_core.to_json(changed), found.revision)
         except Conflict:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from backchannel.delivery.budget import ByteBudget
-from backchannel.domain.directory import humans_of
+from backchannel.domain.directory import bounded, humans_of
 from backchannel.domain.settings import Settings
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import Forbidden, Unavailable
@@ -189,7 +189,7 @@ def _standing(
     told: dict[str, Any], agent: str, leases: Sequence[Mapping[str, Any]], sidebars: int
 ) -> dict[str, Any]:
     """A lease says whether an agent is connected; what it said of itself counts only while it is."""
-    shown = {key: value for key, value in told.items() if key != "noted_at"}
+    shown = {key: value for key, value in bounded(told).items() if key != "noted_at"}
     said = told.get("status", "online")
     status = ("online" if said == "offline" else said) if leases else "offline"
     best = max(leases, key=lambda lease: int(lease.get("health", 0)), default={})

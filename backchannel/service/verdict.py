@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backchannel.errors import BackchannelError, Conflict, Degraded, QueueFull, RateLimited, Refused, Unavailable
+from backchannel.errors import (
+    BackchannelError,
+    Conflict,
+    Degraded,
+    QueueFull,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
 
 TRIES = 3
 """Attempts before a fault of ours is set aside. The commands behind it in its lane wait that long."""
