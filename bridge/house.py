@@ -39,6 +39,7 @@ from bridge.directory import Directory
 from bridge.door import Caller, Door
 from bridge.feed import Feed
 from bridge.feeds import Feeds
+from bridge.gauge import Gauge
 from bridge.host import StoredAt
 from bridge.metrics import Metrics
 from bridge.paces import Pacing
@@ -61,6 +62,7 @@ ON_THEIR_WAY = 1_000
 
 SURVEYED_EACH = 5.0
 SWEPT_EACH = 1.0
+MEASURED_EACH = 15.0
 LAST_WORDS = 2.0
 """Seconds in which a closing house writes down what it must."""
 
@@ -116,6 +118,7 @@ class House:
             on_replaced=self._log_replaced,
         )
         self._copies: dict[str, list[str]] = {}
+        self.gauge = Gauge(reading, config.groups, metrics)
         self.peers: set[Peer] = set()
         self.keyring = gate.keyring
         self.rights = gate.rights
@@ -197,6 +200,7 @@ class House:
                 **self.trail.facts(),
                 "copies": [fault for faults in self._copies.values() for fault in faults],
             },
+            "streams": {"warnings": self.gauge.warnings},
             "breakers": {"open": self.breakers.open},
         }
 
@@ -330,6 +334,7 @@ class House:
             (SURVEYED_EACH, self.feeds.survey),
             (SURVEYED_EACH, self._check_handlers),
             (SURVEYED_EACH, self._check_trail),
+            (MEASURED_EACH, self.gauge.measure),
             (WINDOW, self.chronicle.sweep),
         ):
             self.chores.every(seconds, work)
