@@ -62,7 +62,7 @@ ON_THEIR_WAY = 1_000
 
 SURVEYED_EACH = 5.0
 SWEPT_EACH = 1.0
-MEASURED_EACH = 15.0
+MEASURED_EACH = 5.0
 LAST_WORDS = 2.0
 """Seconds in which a closing house writes down what it must."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.read import describe
+from backchannel.protocol.subject import shed_mark
 from tests.bridge.house.client import Client, eventually
 from tests.bridge.house.conftest import Platform
 
@@ -101,3 +102,20 @@ async def test_a14_a_command_is_charged_with_the_event_that_tells_of_it(bare: Pl
     assert (await ada.ask("sidebar_spawn", parent_id="main", task_description="t" * 600_000))["type"] == (
         "accepted"
     )
+
+
+async def test_a14_who_missed_what_was_shed_is_told_of_a_gap(bare: Platform) -> None:
+    bridge = await bare.bridge()
+    ada, bob = await bare.agent("ada"), await bare.agent("bob")
+    first = await ada.remember("one")
+    await bob.hears(first["in_reply_to"])
+    resume = {"session": bob.welcome["session"], "cursor": bob.events[-1]["cursor"]}
+    await bob.leave()
+    latest = await ada.remember("two")
+    through = int(latest["cursor"].split(".")[1])
+    await bare.store(shed_mark("main"), {"through": through, "message_id": "shed"})
+    await eventually(lambda: bridge.house.feeds.by_group["main"].shed == through)
+    back = await bare.agent("bob", resume=resume)
+    assert back.welcome["outcome"] == "gap" and "begins after" in back.welcome["resume_failure"]
+    late = await bare.bridge()
+    assert late.house.feeds.by_group["main"].extent.first == through + 1, "who starts later knows it too"
