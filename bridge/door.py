@@ -12,6 +12,7 @@ from backchannel.delivery.admission import admit, context_of
 from backchannel.delivery.budget import ByteBudget
 from backchannel.delivery.calls import Called, called, text_of
 from backchannel.delivery.loops import Finding
+from backchannel.domain.delegation import MOST as MOST_DELEGATES
 from backchannel.domain.settings import Settings
 from backchannel.errors import (
     BackchannelError,
@@ -27,6 +28,7 @@ from backchannel.jetstream.read import find_id
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.lane import Lane
 from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.message import Way
 from backchannel.protocol.presence import AgentPresence
@@ -40,6 +42,13 @@ from bridge.states import again
 Answer = Callable[[Stored | BackchannelError], None]
 OF_A_COMMAND = 2
 """How often a command comes to lie in the streams: as it was sent, and in the event that tells of it."""
+
+
+def _copies(message: AnyMessage) -> int:
+    """How often each entry may come to lie in the streams; what is urgent is offered to others as well."""
+    if isinstance(message, MentionRoute) and message.lane is Lane.CRITICAL:
+        return 1 + MOST_DELEGATES
+    return OF_A_COMMAND if message.way is Way.STATEFUL else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +135,7 @@ class Door:
 
     def _charge(self, caller: Caller, message: AnyMessage, entries: Sequence[Entry]) -> int:
         """All that it adds to the log, every copy of it; how much that is. Raises TooLarge, RateLimited."""
-        copies = OF_A_COMMAND if message.way is Way.STATEFUL else 1
-        size = max(copies * sum(entry.size for entry in entries) - caller.paid, 0)
+        size = max(_copies(message) * sum(entry.size for entry in entries) - caller.paid, 0)
         self._budget.charge(caller.owner, size, time.time())
         return size
 
