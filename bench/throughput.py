@@ -2,8 +2,9 @@
 
     python -m bench.throughput [--listeners 1,10,100] [--messages 3000] [--rate 200]
 
-A whole platform of its own with its standard settings, but for the limits of messages and bytes a second. First
-as fast as the platform takes them with WINDOW unanswered, then at a steady rate that leaves it idle in between.
+A whole platform of its own with its standard settings, but for the limits of messages and bytes a second.
+First as fast as the platform takes them with WINDOW unanswered, then at a steady rate that leaves it idle in
+between.
 """
 
 from __future__ import annotations

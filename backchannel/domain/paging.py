@@ -1,4 +1,4 @@
-"""Paging: rows divided into answers that are bounded in bytes; a row that is too large is shown shortened."""
+"""Paging: rows divided into answers of bounded bytes; a row that is too large is shown shortened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shedding: where a group's log nearly reaches its size, what was said longest ago is given up, and said so.
+"""Shedding: a log that nearly reaches its size gives up what was said longest ago, and says so.
 
 Lives of sidebars, timers and marks stay: all that is decided rests on them. What is shed is conversation. Up
 to where is a mark in the log, and lies there before anything goes: whoever has not read so far is told of a
