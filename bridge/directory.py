@@ -10,7 +10,7 @@ from typing import Any
 import pydantic_core
 import structlog
 
-from backchannel.domain.directory import entry_after_arrival, humans_of
+from backchannel.domain.directory import bounded, entry_after_arrival, humans_of
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
@@ -118,8 +118,7 @@ class Directory:
 
 
 def _specialties(entry: Mapping[str, Any]) -> frozenset[str]:
-    told = entry.get("specialties")
-    return frozenset(map(str, told)) if isinstance(told, list) else frozenset()
+    return frozenset(bounded(entry).get("specialties", ()))
 
 
 def _read(found: Value | None) -> dict[str, Any]:
