@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
 import structlog
 
-from backchannel.domain.directory import entry_after_arrival, humans_of, specialties_in
+from backchannel.domain.directory import bounded, entry_after_arrival, humans_of, specialties_in
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
@@ -57,7 +57,7 @@ class Directory:
     async def _ask(self, key: str) -> None:
         found = await self._bucket.get(key)
         if found is not None and key not in self._known:
-            self._learn(key, specialties_in(_read(found)))
+            self._learn(key, _specialties(_read(found)))
 
     async def entry(self, group: str, agent: str) -> dict[str, Any]:
         """What the bucket says of an agent; nothing of one that is not known. Raises Unavailable."""
@@ -85,9 +85,9 @@ class Directory:
                 await self._put(key, entry, found)
             except Conflict:
                 continue
-            self._learn(key, specialties_in(entry))
+            self._learn(key, _specialties(entry))
             return entry
-        self._learn(key, specialties_in(entry))
+        self._learn(key, _specialties(entry))
         return None
 
     async def _put(self, key: str, entry: dict[str, Any], found: Value | None) -> None:
@@ -102,7 +102,7 @@ class Directory:
             self._learn(key, frozenset())
             self._known.pop(key, None)
         else:
-            self._learn(key, specialties_in(_read(value)))
+            self._learn(key, _specialties(_read(value)))
 
     def _learn(self, key: str, specialties: frozenset[str]) -> None:
         """An agent is known, with these specialties."""
@@ -115,6 +115,10 @@ class Directory:
                 del self._skilled[f"{group}.{gone}"]
         for new in specialties - former:
             self._skilled.setdefault(f"{group}.{new}", set()).add(key)
+
+
+def _specialties(entry: Mapping[str, Any]) -> frozenset[str]:
+    return specialties_in(bounded(entry))
 
 
 def _read(found: Value | None) -> dict[str, Any]:

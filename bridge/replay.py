@@ -108,15 +108,19 @@ class Replay:
 
         Raises:
             ConnectionError: the reader has gone.
-            Unavailable: the log cannot be read on.
+            Unavailable: the log cannot be read on, or what was missed was given up while it was read.
         """
-        position = self.course.after
+        position, shed = self.course.after, self.feed.shed
         self.reader.caught_up(position)
         if not self._at_once(position):
             await self._urgent_first(position)
         while True:
             if not self.feed.ring.covers(position):
-                position = await self._from_log(position)
+                before, position = position, await self._from_log(position)
+                if self.feed.shed > max(before, shed):
+                    raise Unavailable(
+                        "What was missed is given up just now; come again and be told of the gap."
+                    )
             position = await self._from_ring(position)
             if self.reader in self.feed.fanout.listeners:
                 return position

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.directory import outline
+from backchannel.domain.paging import page_of, shortened
 from backchannel.domain.rights import Action, Asker, is_operator, may
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import NotFound
@@ -29,6 +30,8 @@ from backchannel.service.shelf import Search
 from backchannel.service.show import shown, summary
 
 service = Service("query", about=__doc__)
+MOST_NAMED = 100
+"""Names that the answer to ``status`` lists; it counts all of them."""
 
 
 class ContextParams(Params):
@@ -49,7 +52,14 @@ class SidebarsParams(Params):
     agent: Identifier | None = None
     parent_id: Identifier | None = None
     after: Identifier | None = None
+    page: Identifier | None = None
     limit: int = Field(default=1000, ge=1, le=10_000)
+
+
+class AgentsParams(Params):
+    agent_id: Identifier | None = None
+    page: Identifier | None = None
+    limit: int = Field(default=10_000, ge=1, le=10_000)
 
 
 @service.answers("ping")
@@ -129,7 +139,8 @@ async def sidebar(inquiry: Inquiry) -> Mapping[str, Any]:
         found = now if until >= now.sequence else await _as_it_was(inquiry, now, until)
     if found is None:
         raise NotFound(f"There was no sidebar {asked.sidebar_id} then.", field="params.sidebar_id")
-    return {"sidebar": (shown if Action.READ in granted else summary)(found, facts.epoch)}
+    told = (shown if Action.READ in granted else summary)(found, facts.epoch)
+    return {"sidebar": shortened(told, MOST_BYTES)}
 
 
 async def _as_it_was(inquiry: Inquiry, found: Sidebar, until: int) -> Sidebar | None:
@@ -154,11 +165,14 @@ async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
     facts = await inquiry.house.log(inquiry.group)
     asker = await inquiry.asker()
     search = Search(asked.status, asked.agent, asked.parent_id, **_limits(asker, lives))
-    part = lives.shelf.find(search, after=asked.after, limit=asked.limit)
+    part = lives.shelf.find(search, after=asked.page or asked.after, limit=asked.limit)
+    told = page_of(
+        part.sidebars, lambda found: found.sidebar_id, lambda found: summary(found, facts.epoch), asked.limit
+    )
     return {
-        "sidebars": [summary(found, facts.epoch) for found in part.sidebars],
+        "sidebars": told.rows,
         "total": part.total,
-        "next": part.sidebars[-1].sidebar_id if part.more else None,
+        "next": told.next or (part.sidebars[-1].sidebar_id if part.more else None),
     }
 
 
@@ -175,22 +189,35 @@ def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
 
 @service.answers("agents")
 async def agents(inquiry: Inquiry) -> Mapping[str, Any]:
-    """Everyone the group's directory knows, and who of them is connected now. Of others an agent is shown an
-    outline; its own row, those of the agents a human looks after, and an operator's are complete."""
-    understood(Params, inquiry.params)
-    roster, asker = await inquiry.house.roster(inquiry.group), await inquiry.asker()
+    """Everyone the group's directory knows, and who of them is connected now. Ordered by name, ``next``
+    pages on. Of others than itself and its charges an agent is shown an outline."""
+    asked = understood(AgentsParams, inquiry.params)
+    roster = await inquiry.house.roster(inquiry.group)
+    wanted = [
+        agent
+        for agent in roster
+        if agent["agent_id"] > (asked.page or "") and asked.agent_id in (None, agent["agent_id"])
+    ]
+    view = await _view_of_agents(inquiry)
+    part = page_of(wanted, lambda agent: str(agent["agent_id"]), view, asked.limit)
+    return {"agents": part.rows, "total": len(roster), "next": part.next}
+
+
+async def _view_of_agents(inquiry: Inquiry) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """How the asker sees a row of the roster."""
+    asker = await inquiry.asker()
     if is_operator(asker):
-        return {"agents": roster}
+        return dict
     complete = asker.charges | {asker.name}
     seen = [found for found in await _seen(inquiry, asker) if found.open]
     active = Counter(member for found in seen for member in found.members)
     inside = {found.sidebar_id for found in seen if not complete.isdisjoint(found.members)}
-    return {
-        "agents": [
-            row if row["agent_id"] in complete else outline(row, inside, active[row["agent_id"]])
-            for row in roster
-        ]
-    }
+
+    def view(row: Mapping[str, Any]) -> dict[str, Any]:
+        name = row["agent_id"]
+        return dict(row) if name in complete else outline(row, inside, active[name])
+
+    return view
 
 
 async def _seen(inquiry: Inquiry, asker: Asker) -> list[Sidebar]:
@@ -209,12 +236,14 @@ async def status(inquiry: Inquiry) -> Mapping[str, Any]:
     facts = await inquiry.house.log(inquiry.group)
     size = {"messages": facts.messages, "bytes": facts.bytes} if is_operator(asker) else {}
     roster = await inquiry.house.roster(inquiry.group)
+    degraded = [agent["agent_id"] for agent in roster if agent["condition"] == "degraded"]
     return {
         "group": inquiry.group,
         "agents": {
             "known": len(roster),
             "online": sum(1 for agent in roster if agent["online"]),
-            "degraded": [agent["agent_id"] for agent in roster if agent["condition"] == "degraded"],
+            "degraded": degraded[:MOST_NAMED],
+            "degraded_count": len(degraded),
         },
         "sidebars": dict(Counter(found.status.value for found in seen)),
         "log": {**size, "cursor": str(Cursor(facts.epoch, facts.last))},

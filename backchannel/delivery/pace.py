@@ -30,6 +30,16 @@ class TokenBucket:
             return 0.0
         return (cost - self._tokens) / self._rate
 
+    def spend(self, now: float, cost: float) -> None:
+        """Take `cost` tokens whether they are there or not: what is missing is a debt, paid off first."""
+        if not self.take(now, cost):
+            return
+        self._tokens -= cost
+
+    def give_back(self, cost: float) -> None:
+        """What was taken for something that did not happen; never more than the bucket holds."""
+        self._tokens = min(self._burst, self._tokens + cost)
+
 
 class Account:
     """What is paid for after it was had: `rate` a second, `burst` at once. Whoever is in debt waits.
