@@ -12,6 +12,7 @@ from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Publisher
+from backchannel.protocol.claims import MOST_VOUCHED
 from cli.directory import BUCKET
 from cli.door import Where, operator, where_options
 from cli.failure import Failure
@@ -35,6 +36,8 @@ def vouch(terminal: Terminal, where: Where, agent: str, specialties: tuple[str, 
     They bring it to sidebars that are opened for one of them, and to urgent mentions for others who have it.
     What its token says holds besides.
     """
+    if len(specialties) > MOST_VOUCHED:
+        raise click.UsageError(f"One can vouch for {MOST_VOUCHED} specialties of an agent.")
     told = asyncio.run(_vouched(where, agent, list(dict.fromkeys(specialties))))
     if not told:
         raise Failure(f"Nobody here is called {agent}.", code="not_found", hint="backchannel agents ls")

@@ -25,6 +25,7 @@ from backchannel.client.sidebar import OpenedSidebar, Sidebar
 from backchannel.client.voice import Receipt
 from backchannel.client.websocket import dial
 from backchannel.errors import Unavailable
+from backchannel.protocol.claims import MOST_VOUCHED
 from backchannel.protocol.frame import Hello, Intake
 from backchannel.protocol.identifier import MAIN, require_identifier
 from backchannel.protocol.message import Message
@@ -131,7 +132,7 @@ class Agent(Asking):
                 group=group,
                 data=data,
                 # Whoever holds the key answers for what it signs; another token says it itself.
-                claims={"specialties": list(specialties), **(claims or {})},
+                claims={"specialties": list(specialties)[:MOST_VOUCHED], **(claims or {})},
             )
             bounds = Bounds(letters=queue)
             connection = Connection(

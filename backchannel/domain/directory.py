@@ -34,11 +34,11 @@ SAID = ("availability", "warmup", "status", "current_context", "invitations", KE
 """What an agent says of itself in a word,"""
 
 LISTED: Mapping[str, int] = {
-    "specialties": 3_072,
+    "specialties": 4_096,
     "preferred_collaborators": 2_048,
-    **dict.fromkeys(VOUCHED, 512),
+    **dict.fromkeys(VOUCHED, 2_200),
 }
-"""and in lists, with the bytes of each that are kept. An entry has 8 KiB at most."""
+"""and in lists, with the bytes of each that are kept. An entry has 12 KiB at most."""
 
 QUALITY: Mapping[str, int] = {"slow_connection": 64, "mbps": 32, "required_data": 512, "batchable_data": 512}
 LONGEST_WORD = 128

@@ -17,6 +17,8 @@ EntityType = Literal["agent", "human", "service"]
 SupervisionLevel = Literal["autonomous", "low", "medium", "high", "locked"]
 Strict = Annotated[bool, Field(strict=True)]
 Names = Annotated[list[Identifier], Field(max_length=1024)]
+MOST_VOUCHED = 32
+"""Specialties that are vouched for by one token."""
 
 
 class Tools(BaseModel):
@@ -64,7 +66,7 @@ class Claims(BaseModel):
     human_partner: Identifier | None = None
     human_supervisor: Identifier | None = None
     sidebar_access: Names = []
-    specialties: Names = []
+    specialties: Annotated[list[Identifier], Field(max_length=MOST_VOUCHED)] = []
     can_spawn_sidebars: Strict = True
     can_access_memory: Strict = True
     lanes: list[Lane] = []
