@@ -11,9 +11,9 @@ from backchannel.domain.decision import Decision, Mark
 from backchannel.domain.directory import humans_of
 from backchannel.domain.execution import Execution
 from backchannel.domain.execution import place_of as place_of_grant
-from backchannel.domain.grant import Grant, sign
+from backchannel.domain.grant import Grant, digest_of_action, sign
 from backchannel.domain.inforce import effective
-from backchannel.domain.supervision import allowance, habit
+from backchannel.domain.supervision import allowance, denials, habit
 from backchannel.domain.supervision.allowance import Allowance
 from backchannel.domain.supervision.answer import Answer, asked_again, told_by_agent, unanswered
 from backchannel.domain.supervision.callback import Leave, narrowed
@@ -21,7 +21,16 @@ from backchannel.domain.supervision.flock import Flock
 from backchannel.domain.supervision.flock import place_of as place_of_flock
 from backchannel.domain.supervision.habit import Habit
 from backchannel.domain.supervision.meanwhile import why_not_to_decide
-from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, asks, opened, require_bounded
+from backchannel.domain.supervision.open import (
+    AGAIN,
+    SERVICE,
+    WAIT,
+    Ask,
+    asks,
+    denies,
+    opened,
+    require_bounded,
+)
 from backchannel.domain.supervision.policy import Chain
 from backchannel.domain.supervision.request import Request, place_of, waiting_of
 from backchannel.domain.supervision.risk import Risk, assess
@@ -73,6 +82,9 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
     )
     if asks(ask):
         ask = await _with_what_waits(ask, ctx)
+    if denies(ask):
+        found = await ctx.marked(denials.place_of(agent))
+        ask = replace(ask, denials=denials.Denials.read(found))
     decided = opened(ask)
     if decided.result.get("decision") == "denied":
         return decided
@@ -119,6 +131,12 @@ async def result(command: ToolResult, ctx: Context) -> Decision:
 @service.due(WAIT)
 async def nobody_answered(due: Due, ctx: Context) -> Decision:
     return unanswered(await _known(due.key, ctx), ctx.house.settings().approvals, due.message_id, ctx.now)
+
+
+@service.due(denials.DENIALS)
+async def denials_counted(due: Due, ctx: Context) -> Decision:
+    known = denials.Denials.read(await ctx.marked(denials.place_of(due.key)))
+    return denials.at_the_end(known, ctx.asked.group, ctx.now)
 
 
 @service.due(AGAIN)
@@ -218,7 +236,8 @@ def _is_id(text: str) -> bool:
 
 def _again(known: Request, command: ToolRequest, ctx: Context) -> Decision:
     """The same request once more; its follow-ups are in the log. Raises Conflict for another's id."""
-    if known.agent == ctx.asked.agent and (known.tool, known.params) == (command.tool, command.params):
+    wanted = digest_of_action(ctx.asked.group, ctx.asked.agent, command.tool, command.params)
+    if known.agent == ctx.asked.agent and known.digest == wanted:
         return Decision(repeated=True)
     raise Conflict("Another request has this message_id; choose a new one.", field="message_id")
 

@@ -15,12 +15,15 @@ from backchannel.domain.grant import Grant, digest_of_action
 from backchannel.domain.settings import Approvals
 from backchannel.domain.supervision.allowance import Allowance, covering
 from backchannel.domain.supervision.conditions import Condition, enforced
+from backchannel.domain.supervision.denials import LARGEST as LARGEST_DENIED
+from backchannel.domain.supervision.denials import Denials, on_record
 from backchannel.domain.supervision.flock import Flock, joined, place_of
 from backchannel.domain.supervision.habit import Habit
 from backchannel.domain.supervision.policy import Chain, Judgement, judge
 from backchannel.domain.supervision.request import Request
 from backchannel.domain.supervision.risk import Risk, alternatives
 from backchannel.domain.supervision.saying import decision, question
+from backchannel.domain.supervision.showing import cut
 from backchannel.errors import TooLarge
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.message import rfc3339
@@ -49,6 +52,7 @@ class Ask:
         allowances: what humans allowed for a while, in force now.
         pending: how many requests of this agent wait already.
         flock: requests of this kind that came shortly before.
+        denials: how often this agent was denied something of late.
     """
 
     message: ToolRequest
@@ -64,6 +68,7 @@ class Ask:
     pending: int = 0
     flock: Flock | None = None
     run: str | None = None
+    denials: Denials | None = None
 
     @property
     def agent(self) -> str:
@@ -97,6 +102,11 @@ def _judged_by_policy(ask: Ask) -> Judgement:
 def asks(ask: Ask) -> bool:
     """Whether policy wants a human to be asked; then allowances and what waits already matter, too."""
     return _judged_by_policy(ask).verb == "ask"
+
+
+def denies(ask: Ask) -> bool:
+    """Whether it is denied; then it matters how often that happened of late."""
+    return judged(ask)[0].verb == "deny"
 
 
 def require_bounded(message: ToolRequest) -> None:
@@ -252,13 +262,18 @@ def _asked(ask: Ask, request: Request) -> Decision:
 
 
 def _denied(ask: Ask, request: Request) -> Decision:
+    """Nothing will be done on it, so no more of it is kept than says what it was."""
+    said = {"params": request.params, "agent_reasoning": request.agent_reasoning}
+    kept = cut(said, LARGEST_DENIED)
     request = replace(request, state="denied", decided_at=rfc3339(ask.now))
-    return Decision(
+    request = replace(request, params=kept["params"], agent_reasoning=kept["agent_reasoning"])
+    decided = Decision(
         events=(decision(request, ask.message.message_id, ask.now),),
         result=_result(request),
         marks=(request.mark(),),
-        deeds=deeds_of(request, "denied"),
+        deeds=deeds_of(request, "denied", **{name: kept[name] for name in kept if name == "shortened"}),
     )
+    return on_record(decided, request, ask.denials, SERVICE, ask.now)
 
 
 def _flagged(request: Request, ask: Ask, judgement: Judgement) -> Outgoing:
