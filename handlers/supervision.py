@@ -31,10 +31,10 @@ from backchannel.domain.supervision.open import (
     opened,
     require_bounded,
 )
-from backchannel.domain.supervision.policy import Chain
+from backchannel.domain.supervision.policy import Chain, limits_what_is_loose
 from backchannel.domain.supervision.request import Request, place_of, waiting_of
 from backchannel.domain.supervision.risk import Risk, assess
-from backchannel.domain.supervision.run import Run, beginnings_of
+from backchannel.domain.supervision.run import Run, beginnings_of, loose_of
 from backchannel.domain.supervision.run import place_of as place_of_run
 from backchannel.domain.supervision.several import answered_all, named
 from backchannel.domain.trust.decide import Asked, corrected
@@ -59,7 +59,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
     group, agent = ctx.asked.group, ctx.asked.agent
     require_bounded(command)
     risk = _risk(command, ctx)
-    known, inforce, trust, habits, (chain, counted) = await asyncio.gather(
+    known, inforce, trust, habits, (chain, counted, run) = await asyncio.gather(
         _known(str(command.message_id), ctx),
         ctx.house.rights.get(group, agent),
         _trust(agent, risk.tool_class, ctx),
@@ -78,7 +78,7 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
         risk,
         chain,
         Habit.read(habits, agent),
-        run=counted[0].what if counted else None,
+        run=run,
     )
     if asks(ask):
         ask = await _with_what_waits(ask, ctx)
@@ -223,6 +223,8 @@ async def _corrected(known: Request | None, command: ToolResult, ctx: Context) -
     by = ctx.asked.agent
     if known is None or (ctx.kind != OPERATOR and by not in known.ladder):
         raise NotFound(f"There is no request {command.request_id} for {by} to judge.", field="request_id")
+    if (unfit := await _why_not_theirs(known, by, ctx.kind, ctx)) is not None:
+        raise Forbidden(f"{by} does not judge this: {unfit}.", field="request_id")
     if known.state != "approved":
         raise Conflict(f"The request is {known.state}; nothing was done on it.", field="request_id")
     asked = Asked.read(asdict(known))
@@ -259,20 +261,27 @@ async def _allowances(ask: Ask, ctx: Context) -> Sequence[Allowance]:
     return good
 
 
-async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, tuple[Mark, ...]]:
-    """The run of calls that a request belongs to: by its cause, its trace, its id, or the chain it names."""
+async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, tuple[Mark, ...], str | None]:
+    """The run of calls that a request belongs to: by its cause, its trace, its id, or the chain it names.
+
+    And what has to be counted if it goes on, and where that run is marked.
+    """
     agent, cause = ctx.asked.agent, await _cause(command, ctx)
     place = place_of_run(agent, command, cause)
-    if place is None:
-        return Chain(), ()
-    named = cause is not None or (command.chain_id or command.trace_id) is not None
-    run = Run.read(place, named, await ctx.marked(place), ctx.now).led_by(cause)
-    chain, counted = Chain(command.chain, len(run.times)), run.with_one_more(ctx.now)
-    door = beginnings_of(agent, command)
-    if run.times or door is None:
-        return chain, (counted,)
-    begun = Run.read(door, False, await ctx.marked(door), ctx.now)
-    return replace(chain, begun=len(begun.times)), (counted, begun.with_one_more(ctx.now))
+    chain, counted = Chain(command.chain), []
+    if place is not None:
+        named = cause is not None or (command.chain_id or command.trace_id) is not None
+        run = Run.read(place, named, await ctx.marked(place), ctx.now).led_by(cause)
+        chain, counted = replace(chain, before=len(run.times)), [run.with_one_more(ctx.now)]
+        if run.times:
+            return chain, tuple(counted), place
+        if (door := beginnings_of(agent, command)) is not None:
+            begun = Run.read(door, False, await ctx.marked(door), ctx.now)
+            chain, counted = replace(chain, begun=len(begun.times)), [*counted, begun.with_one_more(ctx.now)]
+    if limits_what_is_loose(ctx.claims()) and (door := loose_of(agent, command)) is not None:
+        loose = Run.read(door, False, await ctx.marked(door), ctx.now)
+        chain, counted = replace(chain, loose=len(loose.times)), [*counted, loose.with_one_more(ctx.now)]
+    return chain, tuple(counted), place
 
 
 async def _cause(command: ToolRequest, ctx: Context) -> Request | None:
