@@ -130,7 +130,9 @@ async def result(command: ToolResult, ctx: Context) -> Decision:
 
 @service.due(WAIT)
 async def nobody_answered(due: Due, ctx: Context) -> Decision:
-    return unanswered(await _known(due.key, ctx), ctx.house.settings().approvals, due.message_id, ctx.now)
+    known = await _known(due.key, ctx)
+    gone = await _gone(known, ctx) if known is not None else ()
+    return unanswered(known, ctx.house.settings().approvals, due.message_id, ctx.now, gone)
 
 
 @service.due(denials.DENIALS)
@@ -141,7 +143,9 @@ async def denials_counted(due: Due, ctx: Context) -> Decision:
 
 @service.due(AGAIN)
 async def ask_again(due: Due, ctx: Context) -> Decision:
-    return asked_again(await _known(due.key, ctx), ctx.house.settings().approvals, due.message_id, ctx.now)
+    known = await _known(due.key, ctx)
+    gone = await _gone(known, ctx) if known is not None else ()
+    return asked_again(known, ctx.house.settings().approvals, due.message_id, ctx.now, gone)
 
 
 async def _answered(
@@ -186,6 +190,18 @@ async def _why_not_theirs(request: Request, by: str, kind: str, ctx: Context) ->
     if known is None or by in humans_of(read_object(known.payload)):
         return None
     return f"{request.agent} has other humans now"
+
+
+async def _gone(request: Request, ctx: Context) -> list[str]:
+    """Those of its ladder who may not decide it any more."""
+    found = []
+    for name in request.ladder:
+        rights = await ctx.house.rights.get(request.group, name)
+        if why_not_to_decide(name, rights, ctx.now.timestamp()) or await _why_not_theirs(
+            request, name, "human", ctx
+        ):
+            found.append(name)
+    return found
 
 
 def _read(fields: Mapping[str, Any], ctx: Context) -> ApprovalResponse:

@@ -256,3 +256,23 @@ async def test_f3_a_list_that_fails_is_a_failure_and_not_an_empty_list(platform:
     code, out = await listed()
     assert (code == 0) == ("unheard" in out) and "Nothing was asked for." not in out
     await eventually(listed, lambda found: found[0] == 0 and "unheard" in found[1])
+
+
+async def test_f3_nothing_is_shown_to_who_is_next_on_the_ladder_and_was_sent_away(platform: Platform) -> None:
+    code, _, err = await platform.run("config", "set", "approvals.timeout", "1")
+    assert code == 0, err
+    try:
+        third = await human(platform, "third")
+        await (await human(platform, "second")).close()
+        code, _, err = await platform.run("config", "set", "approvals.fallback", '["third"]')
+        assert code == 0, err
+        code, _, err = await platform.run("agents", "kick", "second", "--reason", "gone")
+        assert code == 0, err
+        ada = await agent(platform, "climber", "first", human_partner="second")
+        request_id = (await decided(ada, "send_mail", {"to": "boss"}))["request_id"]
+        await third.find(lambda f: f["type"] == "approval_request" and f["request_id"] == request_id)
+        shown = await platform.json("approvals", "ls", "--request", request_id)
+        assert "second" not in shown["approvals"][0]["asked"]
+    finally:
+        for name in ("timeout", "fallback"):
+            await platform.run("config", "set", f"approvals.{name}", "null")

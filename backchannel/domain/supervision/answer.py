@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -90,11 +90,21 @@ def answered(request: Request | None, answer: Answer) -> Decision:
     return _approved(request, answer, cause) if message.approved else _denied(request, answer, cause)
 
 
-def unanswered(request: Request | None, settings: Approvals, message_id: UUID, now: datetime) -> Decision:
-    """The time of whoever was asked is over: ask the next one, or deny."""
+def unanswered(
+    request: Request | None,
+    settings: Approvals,
+    message_id: UUID,
+    now: datetime,
+    gone: Collection[str] = (),
+) -> Decision:
+    """The time of whoever was asked is over: ask the next one, or deny.
+
+    Args:
+        gone: those who were to be asked and may not decide it any more; nothing is shown to them.
+    """
     if request is None or request.state != "pending" or (request.until or 0) > now.timestamp():
         return Decision()
-    rest = [name for name in request.ladder if name not in request.asked]
+    rest = [name for name in request.ladder if name not in request.asked and name not in gone]
     if not rest:
         return _given_up(request, message_id, now)
     until = now + timedelta(seconds=settings.timeout)
@@ -107,13 +117,19 @@ def unanswered(request: Request | None, settings: Approvals, message_id: UUID, n
     )
 
 
-def asked_again(request: Request | None, settings: Approvals, message_id: UUID, now: datetime) -> Decision:
-    """The time has come for which it was put off."""
+def asked_again(
+    request: Request | None,
+    settings: Approvals,
+    message_id: UUID,
+    now: datetime,
+    gone: Collection[str] = (),
+) -> Decision:
+    """The time has come for which it was put off. `gone` as for `unanswered`."""
     if request is None or request.state != "rescheduled":
         return Decision()
     until = now + timedelta(seconds=settings.timeout)
-    asked = list(dict.fromkeys([*([request.decided_by] if request.decided_by in request.ladder else []),
-                                *request.ladder[:1]]))[:1]  # fmt: skip
+    ladder = [name for name in request.ladder if name not in gone]
+    asked = [request.decided_by] if request.decided_by in ladder else ladder[:1]
     request = replace(request, state="pending", asked=asked, until=until.timestamp(), decided_by=None)
     told = [question(request, name, message_id, now, again=True) for name in asked]
     return Decision(
