@@ -10,10 +10,10 @@ from typing import Any
 
 import structlog
 
-from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
 from backchannel.domain.settings import Settings
-from backchannel.errors import BackchannelError, BadMessage, Expired, Forbidden, NotFound, Unavailable
+from backchannel.domain.supervision.callback import Leave
+from backchannel.errors import BackchannelError, Expired, Forbidden, NotFound, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
@@ -21,7 +21,6 @@ from backchannel.jetstream.publish import Publisher
 from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
-from backchannel.protocol.memory import MemoryUpdate
 from backchannel.service.audit.standing import ask, faults_of
 from backchannel.service.nonces import Nonces
 from backchannel.service.parking import Quarantine
@@ -39,18 +38,22 @@ from bridge.directory import Directory
 from bridge.door import Caller, Door
 from bridge.feed import Feed
 from bridge.feeds import Feeds
+from bridge.gauge import Gauge
 from bridge.host import StoredAt
+from bridge.leave import Leaves, Shown
 from bridge.metrics import Metrics
 from bridge.paces import Pacing
 from bridge.peer import Peer
 from bridge.positions import Place, Positions
 from bridge.presence import Presence
 from bridge.question import Question
+from bridge.reads import Reads
 from bridge.replay import READERS
 from bridge.roster import Roster
 from bridge.seals import Seals
 from bridge.slots import Slots
 from bridge.successor import Successors
+from bridge.turns import Turns
 from bridge.upgrade import EXPIRED, Gate, TurnedAway
 from bridge.waiting import Waiting
 from bridge.wire import Wire
@@ -61,6 +64,7 @@ ON_THEIR_WAY = 1_000
 
 SURVEYED_EACH = 5.0
 SWEPT_EACH = 1.0
+MEASURED_EACH = 5.0
 LAST_WORDS = 2.0
 """Seconds in which a closing house writes down what it must."""
 
@@ -92,17 +96,21 @@ class House:
         self.positions = Positions(Bucket(storing, "BC_sessions"), Seals(seals))
         self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
         quarantine = Quarantine(self.publisher, self.directory.humans)
-        self.door = Door(self.publisher, reading, self.directory, quarantine, self.settings)
         self.question = Question(reading)
+        self.leaves = Leaves(self.question)
         self.waiting = Waiting(WaitGraph(Bucket(storing, WAITS)))
         self.successors = Successors(reading, self._succeeded)
         self.nonces = Nonces(Bucket(storing, "BC_nonces"))
         self._settings = LiveSettings(reading)
+        self.pacing = Pacing(self.settings, config.messages_per_second, config.agent_bytes_per_second)
+        self.door = Door(
+            self.publisher, reading, self.directory, quarantine, self.settings, self.pacing.budget
+        )
         self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
+        self.reads = Reads(self.readers, Turns(self.loop))
         self.chores = Chores()
-        self.pacing = Pacing(self.settings, config.messages_per_second)
         self.company = Company(self, storing, reading)
         self.feeds = Feeds(
             config.groups,
@@ -114,9 +122,11 @@ class House:
             on_replaced=self._log_replaced,
         )
         self._copies: dict[str, list[str]] = {}
+        self.gauge = Gauge(reading, config.groups, metrics)
         self.peers: set[Peer] = set()
         self.keyring = gate.keyring
         self.rights = gate.rights
+        self.blotter = gate.blotter
         self._gate = gate
 
     # ---- opening and closing
@@ -146,6 +156,7 @@ class House:
         await house.successors.open()
         await until_done("the seats", house.company.open)
         gate.blotter.chronicle = house.chronicle
+        gate.public_url = lambda: house.settings().approvals.public_url
         house._keep_going()
         return house
 
@@ -195,6 +206,7 @@ class House:
                 **self.trail.facts(),
                 "copies": [fault for faults in self._copies.values() for fault in faults],
             },
+            "streams": {"warnings": self.gauge.warnings},
             "breakers": {"open": self.breakers.open},
         }
 
@@ -211,25 +223,33 @@ class House:
         self.company.here[wire.connection_id] = peer
         return peer
 
-    async def store(self, claims: Claims, content: dict[str, Any]) -> StoredAt:
-        """Store a memory update for somebody without a connection.
+    def charge(self, owner: tuple[str, str], size: int) -> None:
+        """Raises RateLimited."""
+        self.pacing.require(owner, self.clock(), size=size)
+
+    async def spend(self, claims: Claims) -> bool:
+        """Raises Unavailable."""
+        return await self.nonces.spend(claims, secrets.token_hex(8), self.clock())
+
+    async def verified(self, shown: Shown) -> Leave:
+        """Raises NotFound for the group, Expired, Forbidden, or Unavailable while nobody knows the key."""
+        if shown.group not in self.config.groups:
+            raise NotFound(f"There is no group {shown.group[:64]!r} here.")
+        return await self.leaves.verified(shown, self.clock())
+
+    async def store(self, claims: Claims, content: dict[str, Any], paid: int) -> StoredAt:
+        """Store a memory update for somebody without a connection; that it may was checked.
+
+        Args:
+            paid: bytes of it that its sender was charged with already.
 
         Raises:
-            Refused: it may not be stored, or comes too fast.
+            Refused: it may not be stored.
             Unavailable: it was not stored.
         """
-        message = read_message(content)
-        if not isinstance(message, MemoryUpdate):
-            raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
-        claims = self.rights.effective(claims)
-        self.pacing.require((claims.collaboration_group, claims.sub), self.clock())
-        if claims.nonce is not None and not await self.nonces.spend(
-            claims, secrets.token_hex(8), self.clock()
-        ):
-            raise Forbidden("This token has been used; send a fresh one.")
-        check(message, claims, "active")
         feed = self.feeds.of(claims)
-        stored = await self.door.store(Caller(claims, feed), content, message)
+        caller = Caller(self.rights.effective(claims), feed, paid)
+        stored = await self.door.store(caller, content, read_message(content))
         live = feed.live
         cursor = feed.cursor_at(stored.sequence)
         return StoredAt(
@@ -237,9 +257,7 @@ class House:
         )
 
     async def decide(self, claims: Claims | None, group: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Have an answer to a request for approval decided. Raises Unavailable, or NotFound for the group."""
-        if group not in self.config.groups:
-            raise NotFound(f"There is no group {group[:64]!r} here.")
+        """Have an answer to a request for approval decided. Raises Unavailable."""
         return await self.question.answer_for(claims, group, content)
 
     def verify(self, token: str) -> Claims:
@@ -271,6 +289,7 @@ class House:
     def enter(self, peer: Peer) -> None:
         self.roster.enter(peer)
         peer.session.shared = self.pacing.of(peer.owner)
+        peer.wire.allow(self.pacing.together)
         self.metrics.connections.labels(peer.session.permission).inc()
 
     def replace(self, peer: Peer, reason: str) -> None:
@@ -328,6 +347,7 @@ class House:
             (SURVEYED_EACH, self.feeds.survey),
             (SURVEYED_EACH, self._check_handlers),
             (SURVEYED_EACH, self._check_trail),
+            (MEASURED_EACH, self.gauge.measure),
             (WINDOW, self.chronicle.sweep),
         ):
             self.chores.every(seconds, work)
@@ -342,6 +362,7 @@ class House:
                 peer.check_token()
             if pace_changed:
                 peer.session.tune(self.pacing.rate)
+                peer.wire.allow(self.pacing.together)
             peer.tick(now)
 
     async def _write_positions(self) -> None:
@@ -362,3 +383,5 @@ class House:
 
     async def _check_handlers(self) -> None:
         await self.question.check(self.config.groups)
+        if self.question.answering:
+            await self.leaves.learn(self.config.groups, self.clock())

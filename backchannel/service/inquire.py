@@ -7,6 +7,7 @@ from typing import Any
 
 import pydantic_core
 
+from backchannel.domain.paging import shortened
 from backchannel.errors import NotFound, QueueFull
 from backchannel.jetstream.connection import Arrived
 from backchannel.protocol.json_object import read_object
@@ -48,9 +49,10 @@ class Inquiries:
             raise NotFound(f"There is no query {name}; there are {', '.join(sorted(self._responders))}.")
         fields = await responder(self._inquiry(group, request))
         answer = pydantic_core.to_json({"status": "success", **fields})
-        if len(answer) > LARGEST_REPLY:
-            raise NotFound("The answer is too large for one message; ask for less with `limit`.")
-        return answer
+        if len(answer) <= LARGEST_REPLY:
+            return answer
+        # What a query shows pages by bytes; should one thing be larger all the same, its beginning is shown.
+        return pydantic_core.to_json(shortened({"status": "success", **fields}, LARGEST_REPLY))
 
     def _inquiry(self, group: str, request: Arrived) -> Inquiry:
         """Who asks is what the platform's own doors say in headers; the payload has no say in it."""

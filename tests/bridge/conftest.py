@@ -95,6 +95,7 @@ class Hotel:
         self.ready = True
         self.heartbeat_seconds = heartbeat_seconds
         self.peers: list[Witness] = []
+        self.charged: list[tuple[tuple[str, str], int]] = []
         self.stored: list[tuple[Claims, dict[str, Any]]] = []
         self.outcome: tuple[Any, ...] | BackchannelError = ("full", "0000abcd.7", "active")
         self.parts: dict[str, Any] = {
@@ -116,7 +117,13 @@ class Hotel:
         self._changed.set()
         return peer
 
-    async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
+    def charge(self, owner: tuple[str, str], size: int) -> None:
+        self.charged.append((owner, size))
+
+    async def spend(self, claims: Claims) -> bool:
+        return True
+
+    async def store(self, claims: Claims, content: dict[str, Any], paid: int) -> tuple[Any, ...]:
         self.stored.append((claims, content))
         if isinstance(self.outcome, BackchannelError):
             raise self.outcome

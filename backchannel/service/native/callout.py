@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
 
+from backchannel.delivery.doors import At, Check, Door, composed
 from backchannel.delivery.native import ACCOUNT, permissions
 from backchannel.delivery.pace import TokenBucket
 from backchannel.delivery.token import BadToken
@@ -25,7 +27,8 @@ from backchannel.protocol.message import rfc3339
 from backchannel.service.house import House
 from backchannel.service.keyring import Keyring
 from backchannel.service.native.consumer import ensure
-from backchannel.service.native.passes import Passes
+from backchannel.service.native.passes import Held, Passes
+from backchannel.service.native.servers import Servers
 from backchannel.service.nonces import Nonces
 
 log = Logger(__name__)
@@ -33,22 +36,66 @@ SUBJECT = "$SYS.REQ.USER.AUTH"
 AT_ONCE = 64
 TRIES = 5
 NOTES_PER_SECOND, MOST_NOTES = 2.0, 50.0
+MOST_CONNECTIONS = 2
+LONGEST = 100 * 31_536_000
+"""Seconds for which a connection may be let in; the server counts in 64 bits of nanoseconds."""
+ON_ITS_WAY = 10.0
+"""Seconds for which a connection may have a pass and not be listed by its server yet."""
 REFUSED = "refused"
 """All that a stranger is told; why is in the log of the platform."""
+
+
+@dataclass(slots=True)
+class Login:
+    """Somebody wants in: the name and the token it shows, and the number of its connection at that server."""
+
+    name: str
+    token: str = field(repr=False)
+    server: str
+    client: int
+    claims: Claims | None = None
+
+    @property
+    def bearer(self) -> Claims:
+        """Who it is, once its token has been believed."""
+        assert self.claims is not None
+        return self.claims
+
+
+class TooMany(Forbidden):
+    """The agent has as many connections as it may have."""
+
+
+class Flooded(Forbidden):
+    """The agent is kept out for a while."""
 
 
 class Callout:
     """Answers the NATS servers. Several processes may; each request is answered by one of them."""
 
-    def __init__(self, house: House, keyring: Keyring, key: Nkey, passes: Passes) -> None:
+    def __init__(self, house: House, keyring: Keyring, key: Nkey, passes: Passes, servers: Servers) -> None:
         self._house = house
         self._keyring = keyring
         self._key = key
         self._passes = passes
+        self._servers = servers
         self._nonces = Nonces(Bucket(house.connection, "BC_nonces"))
         self._running: set[asyncio.Task[None]] = set()
         self._ink = TokenBucket(NOTES_PER_SECOND, MOST_NOTES)
         self._unnoted = 0
+        self._steps = composed(
+            Door.NATIVE_LOGIN,
+            At.ARRIVAL,
+            {
+                Check.IDENTITY: self._believe,
+                Check.KEY: self._believe,
+                Check.REVOCATION: self._believe,
+                Check.RIGHTS: self._believe,
+                Check.PACE: self._require_pace,
+                Check.ROOM: self._require_room,
+                Check.NONCE: self._spend_nonce,
+            },
+        )
 
     async def open(self) -> None:
         await self._house.connection.subscribe(SUBJECT, self._arrived, queue="callout")
@@ -83,9 +130,11 @@ class Callout:
     async def _decide(self, asked: dict[str, Any], server: str, user: str) -> dict[str, str]:
         options, client = asked.get("connect_opts") or {}, asked.get("client_info") or {}
         name, token = str(options.get("user") or ""), str(options.get("pass") or "")
+        login = Login(name, token, server, int(client.get("id", 0)))
         try:
-            claims = self._believed(name, token)
-            await self._welcome(claims, server, int(client.get("id", 0)))
+            for step in self._steps:
+                await step(login)
+            claims = await self._welcome(login)
         except (Expired, BadToken, Forbidden) as refusal:
             self._note_refusal(name, str(client.get("host") or ""), refusal)
             return {"error": REFUSED}
@@ -97,29 +146,81 @@ class Callout:
             return {"error": "try again"}
         return {"jwt": self._key.signed(user_claims(claims, user))}
 
-    def _believed(self, name: str, token: str) -> Claims:
-        claims = self._keyring.verify(token)
-        if name != claims.sub:
-            raise Forbidden(f"The user {name[:64]!r} shows a token for {claims.sub!r}.")
-        return claims
+    async def _believe(self, login: Login) -> None:
+        """Raises Expired, BadToken, Forbidden."""
+        claims = self._keyring.verify(login.token)
+        if login.name != claims.sub:
+            raise Forbidden(f"The user {login.name[:64]!r} shows a token for {claims.sub!r}.")
+        login.claims = claims
 
-    async def _spend_nonce(self, claims: Claims, server: str, client: int) -> None:
+    async def _require_pace(self, login: Login) -> None:
+        """Raises Flooded."""
+        if seconds := self._passes.barred_for(login.bearer.collaboration_group, login.bearer.sub):
+            raise Flooded(
+                f"{login.name!r} is kept out for {seconds:.0f} s more: it sent far more than it may."
+            )
+
+    async def _spend_nonce(self, login: Login) -> None:
         """A token with a nonce opens one connection. A server that asks twice means the same one."""
+        claims = login.bearer
         if claims.nonce is None:
             return
-        if not await self._nonces.spend(claims, f"{server}.{client}", time.time()):
+        if not await self._nonces.spend(claims, f"{login.server}.{login.client}", time.time()):
             raise Forbidden(f"The token of {claims.sub!r} has opened its one connection.")
 
-    async def _welcome(self, claims: Claims, server: str, client: int) -> None:
+    async def _welcome(self, login: Login) -> Claims:
         """All that must be there before the first thing it does."""
+        claims = login.bearer
         group, agent = claims.collaboration_group, claims.sub
-        await self._spend_nonce(claims, server, client)
         await self._register(claims)
         if not claims.is_worker:
             await ensure(self._house.connection, group, agent)
-        await self._passes.issue(claims, server, client)
-        facts = {"client": client, "server": server, "token_id": claims.jti}
+        held = await self._passes.issue(claims, login.server, login.client)
+        try:
+            await self._look_again(claims, held)
+        except BackchannelError:
+            await self._passes.forget(held)
+            raise
+        facts = {"client": login.client, "server": login.server, "token_id": claims.jti}
         self._house.trail.note(Deed(group, "connection", agent, "native_connected", facts))
+        return claims
+
+    async def _look_again(self, claims: Claims, held: Held) -> None:
+        """Others come in and rights change at the same time; from here on every process knows of this one.
+
+        Raises:
+            Forbidden: its token counts no more, or enough others came before it.
+        """
+        if (why := self._keyring.why_not_any_more(claims)) is not None:
+            raise Forbidden(why)
+        if not claims.is_worker:
+            listed = await self._passes.held(held.group, held.agent)
+            if sum(one.revision < held.revision for one in listed) >= MOST_CONNECTIONS:
+                raise TooMany(f"{held.agent!r} came in several times at once.")
+
+    async def _require_room(self, login: Login) -> None:
+        """An agent has MOST_CONNECTIONS native connections at most; whatever has ended meanwhile makes room.
+
+        Workers are as many as their operator starts: they share the calls of their tools. Raises Forbidden.
+        """
+        claims, mine = login.bearer, (login.server, login.client)
+        if claims.is_worker:
+            return
+        group, agent = claims.collaboration_group, claims.sub
+        held = await self._passes.held(group, agent)
+        others = [one for one in held if (one.server, one.client) != mine]
+        if len(others) < MOST_CONNECTIONS:
+            return
+        there = 0
+        for place in {one.server for one in others}:
+            found = await self._servers.open_at(place) or {}
+            for one in others:
+                if one.server == place and one.client not in found and one.issued < time.time() - ON_ITS_WAY:
+                    await self._passes.forget(one)
+                elif one.server == place:
+                    there += 1
+        if there >= MOST_CONNECTIONS:
+            raise TooMany(f"{agent!r} has {there} native connections already; close one of them first.")
 
     async def _register(self, claims: Claims) -> None:
         """It is known from its first connection on, by whichever door."""
@@ -159,6 +260,6 @@ def user_claims(claims: Claims, user: str) -> dict[str, Any]:
         "aud": ACCOUNT,
         "name": f"{claims.collaboration_group}.{claims.sub}",
         "iat": int(time.time()),
-        "exp": claims.exp,
+        "exp": min(claims.exp, int(time.time()) + LONGEST),
         "nats": {"type": "user", "version": 2, **rights, **unlimited},
     }
