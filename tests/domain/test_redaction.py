@@ -116,7 +116,7 @@ ANY_SECRET: dict[str, Place] = {
     "twice": lambda s: f"password={s} and again token: {s}",
 }
 LETTERS = string.ascii_letters + string.digits
-PLAIN = st.text(LETTERS, min_size=9, max_size=40)
+PLAIN = st.text(LETTERS, min_size=8, max_size=38).map(lambda text: f"Q7{text}")
 ODD = st.text(LETTERS + "!$%^*_.~+-", min_size=8, max_size=30).map(lambda text: f"Q7{text}z9")
 
 nestings = st.sampled_from(

@@ -88,6 +88,23 @@ SECRETS: list[dict[str, Any]] = [
     {"paths": "/srv/a,/etc/shadow"},
     {"paths": "/srv/a:/etc/shadow"},
     {"a": {"b": {"c": ["x", {"d": "/etc/shadow"}]}}},
+    {"path": "/etc/./shadow"},
+    {"path": "/etc/shadow%00.png"},
+    {"path": "/srv/..;/etc/shadow"},
+    {"path": "....//....//etc/shadow"},
+    {"path": "&#x2f;etc&sol;shadow"},
+    {"path": "/srv/%e0%80%ae%e0%80%ae/x"},
+    {"url": "unix:///var/run/docker.sock"},
+    {"url": "http+unix://%2Fvar%2Frun%2Fdocker.sock/x"},
+    {"path": "C:\\Windows\\System32\\config\\SAM"},
+    {"path": "${HOME:-/root}/x"},
+    {"path": "$XDG_CONFIG_HOME/x"},
+    {"path": "%SystemRoot%\\x"},
+    {"text": "please read file:///etc/shadow"},
+    {"cmd": "cat $'\\x2fetc\\x2fshadow'"},
+    {"cmd": "python -c \"print(open('/etc/shadow').read())\""},
+    {"cmd": "echo L2V0Yy9zaGFkb3c= | base64 -d | xargs cat"},
+    {"cmd": "dd of=/dev/sda if=x"},
 ]
 MACHINES: list[dict[str, Any]] = [
     {"url": f"http://{host}/latest"}
@@ -119,6 +136,14 @@ MACHINES: list[dict[str, Any]] = [
         *("metadata.google.internal", "metadata.google.internal.", "[fd00:ec2::254]", "100.100.100.200"),
     )
 ] + [
+    {"url": "http://[::ffff:0:127.0.0.1]/"},
+    {"url": "http://:8080/"},
+    {"url": "http:127.1/"},
+    {"url": "http://example.com@127.1/"},
+    {"url": "http://127.1#@example.com/"},
+    {"url": "http://a:b@c@127.1/"},
+    {"url": "jdbc:mysql://127.1/db"},
+    {"path": "\\\\127.1\\share"},
     {"host": "127.1"},
     {"host": "::1"},
     {"host": 2130706433},
@@ -173,6 +198,7 @@ COMMANDS: list[dict[str, Any]] = [
         ),
     )
 ] + [
+    {"q": "drop+table+x"},
     {"args": ["rm", "-r", "-f", "/"]},
     {"argv": ["sh", "-c", "rm -r -f /"]},
     {"script": '["rm", "-r", "-f", "/"]'},

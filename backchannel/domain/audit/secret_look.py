@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+HARMLESS = re.compile(r"[^\s:=<>\"'`%@]{0,12}|[0-9a-f-]{0,128}|sha256:[0-9a-f]{64}|[0-9TZ:.+-]{0,40}")
+"""What is looked at no further: short words, numbers and times, and what the platform calls things by."""
 KEY_BLOCK = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----.*|PuTTY-User-Key-File-.*"
     r"|\b(?:MII[A-Za-z0-9+/]{61}|MC4CAQAw|MHcCAQEE|MIGHAgEA|b3BlbnNzaC1rZXk)[A-Za-z0-9+/=\s\\n]*+",

@@ -110,11 +110,17 @@ USUAL = RiskRules(
             ("drop table", "critical", "it destroys a table"),
             ("truncate table", "critical", "it empties a table"),
             ("delete from", "high", "it deletes rows"),
+            ("drop database", "critical", "it destroys a database"),
+            ("drop schema", "critical", "it destroys a schema"),
             ("rm -rf", "critical", "it deletes whole folders"),
+            ("rmtree", "critical", "it deletes whole folders"),
+            ("mkfs", "critical", "it makes a disk empty"),
+            (":(){", "critical", "it makes processes without end"),
             ("169.254.169.254", "critical", "it is where clouds keep credentials"),
             ("localhost", "high", "it reaches services of this machine"),
             ("127.0.0.1", "high", "it reaches services of this machine"),
             ("sudo ", "high", "it acts as the superuser"),
+            ("doas ", "high", "it acts as the superuser"),
         )
     ],
 )

@@ -135,6 +135,13 @@ def removes_folders(found: Sequence[str]) -> bool:
     return False
 
 
+def runs_what_it_decodes(found: Sequence[str]) -> bool:
+    """Whether a command line says something else than what it runs."""
+    names = {re.split(r"[/\\]", word)[-1].lower() for word in found}
+    decodes = "base64" in names and not names.isdisjoint({"-d", "--decode", "-di", "-id"})
+    return ("|" in names and (decodes or "xxd" in names or "rev" in names)) or names >= {"eval", "|"}
+
+
 def values(word: str) -> Iterator[str]:
     """A word, and what an option like ``--file=/etc/passwd``, ``-I/etc`` or ``@/etc/passwd`` carries."""
     yield word

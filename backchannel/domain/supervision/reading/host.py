@@ -29,10 +29,12 @@ _INSIDE = (
     (ipaddress.ip_network("64:ff9b::/96"), 0),
     (ipaddress.ip_network("64:ff9b:1::/48"), 0),
     (ipaddress.ip_network("::/96"), 0),
+    (ipaddress.ip_network("::ffff:0:0:0/96"), 0),
     (ipaddress.ip_network("2002::/16"), 80),
 )
 """IPv6 networks whose addresses hold an IPv4 address, and how many bits stand behind it."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,31}):[/\\]{1,4}([^\s/\\?#\"'<>|,;)]{1,512})", re.IGNORECASE)
+_WITHOUT_SLASHES = re.compile(r"\b(?:https?|wss?|ftp):([^\s/\\?#\"'<>|,;)]{1,512})", re.IGNORECASE)
 _RELATIVE = re.compile(r"[/\\]{2}([^\s/\\?#\"'<>]{1,512})")
 _BARE = re.compile(r"[^\s/\\?#\"'<>]{1,512}")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.IGNORECASE)
@@ -50,6 +52,7 @@ def called(text: str, *, is_named: bool) -> list[str]:
         is_named: the text stands under a name like ``host`` or ``url``, so that a bare word is a machine.
     """
     found = [authority for scheme, authority in _URL.findall(text) if scheme.lower() != "file"]
+    found += _WITHOUT_SLASHES.findall(text)
     found += [one[1] for one in (_RELATIVE.match(text),) if one]
     if is_named and (bare := _BARE.match(text)):
         found.append(bare[0])
@@ -69,6 +72,8 @@ def _host(authority: str) -> str:
 
 
 def _called(host: str) -> str | None:
+    if not host:
+        return LOOPBACK  # http://:8080/ is this machine to many programs
     if host in _METADATA:
         return METADATA
     if host in _THIS_MACHINE or host.endswith(_ENDS_HERE):

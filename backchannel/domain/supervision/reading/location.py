@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 
 from backchannel.domain.supervision.reading.spelling import alternatives
 
@@ -25,6 +26,8 @@ _HOMES = re.compile(
     re.IGNORECASE,
 )
 _SOMEBODYS = re.compile(r"^~([a-z_][a-z0-9_.-]{0,63})(?=/|$)", re.IGNORECASE)
+_MANY_DOTS = re.compile(r"(?:^|/)\.{4,}(?:/|$)")
+_WILD = re.compile(r"[*?\[]")
 _VARIABLE = re.compile(r"\$[a-z_{(]|%[a-z_]{2,32}%|`", re.IGNORECASE)
 _LOOKS_LIKE_ONE = re.compile(
     r"^(?:~|\.{0,2}/|\$[a-z_{]|%[a-z]{2,32}%/|(?:[a-z0-9+-]{1,16}:)?file:|[a-z]:/)|/\.\.(?:/|$)",
@@ -54,22 +57,38 @@ def paths(text: str) -> tuple[list[str], str | None]:
     if spelled is None:
         return [posixpath.normpath(slashed(text))], "its braces stand for too many paths"
     found = list(dict.fromkeys(_plain_path(one) for one in spelled))
-    unknown = any(_VARIABLE.search(one) for one in found)
-    return found, "what its variables or commands stand for is not known here" if unknown else None
+    if any(_VARIABLE.search(one) for one in found):
+        return found, "what its variables or commands stand for is not known here"
+    if any(_MANY_DOTS.search(one) for one in found):
+        return found, "its dots may lead out of a folder where somebody strips them"
+    return found, None
 
 
-def matches(path: str, rule: str) -> bool:
-    """Whether a plain path, or one that a pattern may stand for, is what a rule is about; in either case."""
-    path, rule = path.casefold(), rule.casefold()
-    for seen in (path,) if path.startswith("/") else (path, f"./{path}"):
-        if fnmatchcase(seen, rule) or (rule.endswith("/*") and fnmatchcase(seen, rule[:-2])):
-            return True
-    return _could_match(path, rule)
+def matching(path: str, rules: tuple[str, ...]) -> list[str]:
+    """The rules that are about a plain path, in either case; also where the path is a pattern itself."""
+    path = path.casefold()
+    spelled = (path,) if path.startswith("/") else (path, f"./{path}")
+    wild = _WILD.search(path) is not None
+    if not wild and not any(map(_expression(rules).match, spelled)):
+        return []
+    return [
+        rule
+        for rule in rules
+        if any(map(_expression((rule,)).match, spelled)) or (wild and _could_match(path, rule.casefold()))
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _expression(rules: tuple[str, ...]) -> re.Pattern[str]:
+    """A rule about all that lies in a folder is about the folder, too."""
+    kinds = [rule.casefold() for rule in rules]
+    kinds += [rule.removesuffix("/*") for rule in kinds if rule.endswith("/*")]
+    return re.compile("|".join(map(translate, kinds)) or r"(?!)")
 
 
 def _could_match(path: str, rule: str) -> bool:
     """Whether a path with wildcards may stand for something in the folder that a rule names."""
-    if not rule.endswith("/*") or not any(one in path for one in "*?["):
+    if not rule.endswith("/*"):
         return False
     folder, parts = rule[:-2].split("/"), path.split("/")
     if folder[0] != "*":

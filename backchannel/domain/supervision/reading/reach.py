@@ -16,6 +16,7 @@ MOST_SPLIT = 32_768
 MOST_BASES, MOST_SEEN_FROM = 8, 128
 """Folders, and texts that are looked at as seen from each of them."""
 
+_FILE_URL = re.compile(r"\bfile:[/\\][^\s\"'<>)]{1,1024}", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"'(]((?:/|~|\.\./)[^\"'()\s]{1,512})[\"')]")
 
 
@@ -32,7 +33,7 @@ class Reach:
         cut: there are more texts than are looked at.
     """
 
-    patterns: Sequence[str]
+    patterns: tuple[str, ...]
     paths: tuple[str, ...] = ()
     matched: dict[str, list[str]] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
@@ -57,11 +58,10 @@ class Reach:
             self.compare(path)
 
     def compare(self, path: str) -> None:
-        for pattern in self.patterns:
-            if location.matches(path, pattern):
-                known = self.matched.setdefault(pattern, [])
-                if path not in known:
-                    known.append(path)
+        for pattern in location.matching(path, self.patterns):
+            known = self.matched.setdefault(pattern, [])
+            if path not in known:
+                known.append(path)
 
     def say(self, text: str) -> None:
         self.texts.append(" ".join(text.lower().split()))
@@ -70,7 +70,7 @@ class Reach:
 def reached(params: Mapping[str, Any], patterns: Sequence[str]) -> Reach:
     """Everything that a call reaches, as far as its parameters say."""
     found = walk(params)
-    reach = Reach(patterns, doubts=list(dict.fromkeys(found.doubts)), cut=found.cut)
+    reach = Reach(tuple(patterns), doubts=list(dict.fromkeys(found.doubts)), cut=found.cut)
     paths: dict[str, None] = {}
     for said in found.said:
         paths |= dict.fromkeys(_read(said, reach))
@@ -92,6 +92,8 @@ def _read(said: Said, reach: Reach) -> Iterator[str]:
             reach.say(word)
         if text != said.text:
             reach.say(text)
+        if "+" in text and " " not in text:
+            reach.say(text.replace("+", " "))
         if "/*" in text or "--" in text:
             reach.say(_without_comments(text))
         for token in _tokens(plainly, reach):
@@ -115,6 +117,7 @@ def _tokens(said: Said, reach: Reach) -> Iterator[str]:
     elif not said.is_prose or command.is_command(text):
         yield from _words_of(text, said, reach)
     yield from _QUOTED.findall(text)
+    yield from _FILE_URL.findall(text)
 
 
 def _words_of(text: str, said: Said, reach: Reach) -> Iterator[str]:
@@ -127,6 +130,8 @@ def _words_of(text: str, said: Said, reach: Reach) -> Iterator[str]:
         if command.is_command(text):
             reach.doubt("a command line cannot be read: a quote does not end")
         words = text.split()
+    if command.runs_what_it_decodes(words):
+        reach.doubt("it runs, or may run, what it decodes")
     if command.removes_folders(words):
         reach.say(command.DELETES_FOLDERS)
     reach.say(" ".join(words))

@@ -5,6 +5,7 @@ Everything here takes time in proportion to the text: `MOST_ROUNDS` is how often
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -35,6 +36,13 @@ _SEPARATORS = str.maketrans(
     }
 )
 """What looks like a separator and is none to NFKC; some programs fold it all the same."""
+_OVERLONG = {
+    b"\xc0\xae": b".",
+    b"\xc0\xaf": b"/",
+    b"\xc1\x9c": b"\\",
+    b"\xe0\x80\xae": b".",
+    b"\xe0\x80\xaf": b"/",
+}
 _BRACES = re.compile(r"\{([^{},]*(?:,[^{},]*)+)\}")
 _AROUND = " \t\r\n\f\v\"'`<>"
 _WHITE = frozenset(" \t\r\n\f\v")
@@ -99,12 +107,15 @@ def _decoded(text: str) -> tuple[str, str | None]:
         return raw.decode(), None
     except UnicodeDecodeError:
         # Overlong forms of "." and "/" are what such bytes are sent for.
-        raw = raw.replace(b"\xc0\xae", b".").replace(b"\xc0\xaf", b"/").replace(b"\xc1\x9c", b"\\")
+        for overlong, meant in _OVERLONG.items():
+            raw = raw.replace(overlong, meant)
         return raw.decode("utf-8", "ignore"), "it holds bytes that are no text"
 
 
 def unescaped(text: str) -> str:
-    r"""The same with ``\u002f``, ``\x2f`` and ``\057`` written out."""
+    r"""The same with ``\u002f``, ``\x2f``, ``\057`` and ``&sol;`` written out."""
+    if "&" in text and ";" in text:
+        text = html.unescape(text)
     return _ESCAPED.sub(_character, text) if "\\" in text else text
 
 
