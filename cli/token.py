@@ -47,6 +47,7 @@ def token() -> None:
     "--group", type=Name(), envvar="BACKCHANNEL_GROUP", help="Group it belongs to.  [default: main]"
 )
 @click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
+@click.option("--specialties", metavar="A,B", help="What you vouch for that it can do: it is found by that.")
 @click.option("--level", type=click.Choice(LEVELS), help="Supervision level.  [default: medium]")
 @click.option(
     "--claims", "file", type=click.File("r", encoding="utf-8"), help="JSON object over the defaults."
@@ -59,11 +60,17 @@ def create(
     entity_type: str | None,
     group: str | None,
     ttl: int,
+    specialties: str | None,
     level: str | None,
     file: IO[str] | None,
 ) -> None:
     """Print a token for ENTITY, alone on stdout, and make ENTITY known to the platform."""
-    asked = {"entity_type": entity_type, "collaboration_group": group, "supervision_level": level}
+    asked = {
+        "entity_type": entity_type,
+        "collaboration_group": group,
+        "supervision_level": level,
+        "specialties": None if specialties is None else [each.strip() for each in specialties.split(",")],
+    }
     fields = _claims_file(file) | {name: value for name, value in asked.items() if value is not None}
     claims = draft(entity, now=int(time.time()), lifetime=ttl, jti=secrets.token_hex(16), fields=fields)
     settings = Home.from_environment(os.environ, data)

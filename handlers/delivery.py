@@ -32,7 +32,7 @@ class DeliveryParams(Params):
     limit: int = Field(default=MOST, ge=1, le=MOST)
 
 
-@service.answers("delivery")
+@service.answers("delivery", searches=True)
 async def delivery(inquiry: Inquiry) -> Mapping[str, Any]:
     """How far each recipient is with a message. For its sender, the sender's supervisor, and the operator.
 

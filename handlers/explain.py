@@ -37,7 +37,7 @@ class ExplainParams(Params):
     limit: int = Field(default=MOST, ge=1, le=MOST)
 
 
-@service.answers("explain")
+@service.answers("explain", searches=True)
 async def explain(inquiry: Inquiry) -> Mapping[str, Any]:
     """All that is known of a message. For its sender, the sender's supervisor, and the operator.
 

@@ -32,7 +32,7 @@ class HistoryParams(Params):
     limit: int = Field(default=200, ge=1, le=500)
 
 
-@service.answers("history")
+@service.answers("history", searches=True)
 async def history(inquiry: Inquiry) -> Mapping[str, Any]:
     """The moves of a sidebar, oldest first; ``next`` pages on."""
     asked = understood(HistoryParams, inquiry.params)
