@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from backchannel.domain.decision import Decision, Mark
-from backchannel.domain.directory import humans_of
 from backchannel.domain.execution import Execution
 from backchannel.domain.execution import place_of as place_of_grant
 from backchannel.domain.grant import Grant, digest_of_action, sign
@@ -43,9 +42,9 @@ from backchannel.domain.trust.standing import place_of as place_of_trust
 from backchannel.errors import Conflict, Forbidden, NotFound
 from backchannel.protocol.catalog import read_message
 from backchannel.protocol.identifier import OPERATOR
-from backchannel.protocol.json_object import read_object
 from backchannel.protocol.supervision import AllowanceRevoke, ApprovalResponse, ToolRequest, ToolResult
 from backchannel.service.context import Context
+from backchannel.service.deciders import no_deciders, why_not_theirs
 from backchannel.service.declare import Service
 from backchannel.service.due import Due
 from backchannel.service.meanwhile import forbidden_since
@@ -131,7 +130,7 @@ async def result(command: ToolResult, ctx: Context) -> Decision:
 @service.due(WAIT)
 async def nobody_answered(due: Due, ctx: Context) -> Decision:
     known = await _known(due.key, ctx)
-    gone = await _gone(known, ctx) if known is not None else ()
+    gone = await no_deciders(known, ctx) if known is not None else ()
     return unanswered(known, ctx.house.settings().approvals, due.message_id, ctx.now, gone)
 
 
@@ -144,7 +143,7 @@ async def denials_counted(due: Due, ctx: Context) -> Decision:
 @service.due(AGAIN)
 async def ask_again(due: Due, ctx: Context) -> Decision:
     known = await _known(due.key, ctx)
-    gone = await _gone(known, ctx) if known is not None else ()
+    gone = await no_deciders(known, ctx) if known is not None else ()
     return asked_again(known, ctx.house.settings().approvals, due.message_id, ctx.now, gone)
 
 
@@ -164,7 +163,7 @@ async def _answered(
     for one in each:
         known = requests[one.request_id]
         forbidden = await forbidden_since(known, ctx) if known is not None and one.approved else None
-        unfit = gone or (await _why_not_theirs(known, by, kind, ctx) if known is not None else None)
+        unfit = gone or (await why_not_theirs(known, by, kind, ctx) if known is not None else None)
         settings = ctx.house.settings().approvals
         answers.append(Answer(one, by, kind, ctx.now, settings, _signer(ctx), forbidden, unfit=unfit))
     return answered_all(requests, answers)
@@ -180,28 +179,6 @@ async def _answered_on_leave(fields: Mapping[str, Any], ctx: Context) -> Decisio
     if known is not None and known.answered_after(leave.iat):
         raise Conflict(f"{known.decided_by or 'Somebody'} has answered since this leave was given.")
     return await _answered(said, leave.human, "human", ctx, since=leave.iat)
-
-
-async def _why_not_theirs(request: Request, by: str, kind: str, ctx: Context) -> str | None:
-    """Why a human who was to be asked is not any more; None if they are, or never were."""
-    if kind == OPERATOR or by not in request.ladder or by in ctx.house.settings().approvals.fallback:
-        return None
-    known = await ctx.house.agents.get(f"{request.group}.{request.agent}")
-    if known is None or by in humans_of(read_object(known.payload)):
-        return None
-    return f"{request.agent} has other humans now"
-
-
-async def _gone(request: Request, ctx: Context) -> list[str]:
-    """Those of its ladder who may not decide it any more."""
-    found = []
-    for name in request.ladder:
-        rights = await ctx.house.rights.get(request.group, name)
-        if why_not_to_decide(name, rights, ctx.now.timestamp()) or await _why_not_theirs(
-            request, name, "human", ctx
-        ):
-            found.append(name)
-    return found
 
 
 def _read(fields: Mapping[str, Any], ctx: Context) -> ApprovalResponse:
@@ -239,7 +216,7 @@ async def _corrected(known: Request | None, command: ToolResult, ctx: Context) -
     by = ctx.asked.agent
     if known is None or (ctx.kind != OPERATOR and by not in known.ladder):
         raise NotFound(f"There is no request {command.request_id} for {by} to judge.", field="request_id")
-    if (unfit := await _why_not_theirs(known, by, ctx.kind, ctx)) is not None:
+    if (unfit := await why_not_theirs(known, by, ctx.kind, ctx)) is not None:
         raise Forbidden(f"{by} does not judge this: {unfit}.", field="request_id")
     if known.state != "approved":
         raise Conflict(f"The request is {known.state}; nothing was done on it.", field="request_id")

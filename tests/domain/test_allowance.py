@@ -151,6 +151,8 @@ def test_a_list_of_paths_may_be_as_long_as_one_likes_while_all_of_them_are_below
     assert covers(rule, {"targets": ["/srv/scratch/b", "/srv/scratch/c/d"]})
     assert not covers(rule, {"targets": ["/srv/scratch/b", "/etc/passwd"]})
     assert not covers(rule, {"targets": ["/srv/scratch/..", "etc"]})
+    assert not covers(rule, {"targets": ["/srv/scratch/b", 7]})
+    assert not covers(rule, {"targets": []}), "which may mean all of them"
     assert not covers(rule, {"targets": [f"/srv/scratch/{n}" for n in range(1200)]}), "more than is looked at"
 
 

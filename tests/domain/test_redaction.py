@@ -113,6 +113,14 @@ ANY_SECRET: dict[str, Place] = {
     "xml attribute": lambda s: f'<add key="DbPassword" value="{s}"/>',
     "arrow": lambda s: f"password -> {s}",
     "discord": lambda s: f"https://discord.com/api/webhooks/123456789/{'A' * 20}{s}",
+    "an option on its own line": lambda s: f"tool\n--password\n{s}\n--verbose",
+    "a database url with a slash": lambda s: f"postgres://ada:x/{s}/y@db/orders",
+    "a database url with an at": lambda s: f"mongodb+srv://ada:x@{s}@db/orders",
+    "curl -uuser:x": lambda s: f"curl -uada:{s} https://example.com",
+    "a pair of cloudformation": lambda s: {"ParameterKey": "DbPassword", "ParameterValue": s},
+    "a form field": lambda s: {"type": "password", "value": s},
+    "a form list": lambda s: {"form": [["password", s]]},
+    "shadow": lambda s: f"root:$6${s}{s}:19000:0",
     "twice": lambda s: f"password={s} and again token: {s}",
 }
 LETTERS = string.ascii_letters + string.digits

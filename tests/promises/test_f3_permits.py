@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -256,6 +257,32 @@ async def test_f3_a_list_that_fails_is_a_failure_and_not_an_empty_list(platform:
     code, out = await listed()
     assert (code == 0) == ("unheard" in out) and "Nothing was asked for." not in out
     await eventually(listed, lambda found: found[0] == 0 and "unheard" in found[1])
+
+
+async def test_f3_no_service_and_no_agent_answers_over_http(platform: Platform) -> None:
+    one = await asked(await agent(platform, "guarded", "hugo"))
+    for kind, name in (("service", "hugo"), ("agent", "hugo"), ("service", "svc")):
+        bearer = platform.signed(name, entity_type=kind)
+        said = {"approved": True, "reason": "yes", "entity_type": "human", "kind": "human"}
+        url = f"{platform.http}/approvals/{one}"
+        assert (await fetch(url, said, Authorization=f"Bearer {bearer}")).status in (401, 403), (kind, name)
+    assert await states(platform, "guarded") == {one: "pending"}
+
+
+async def test_f3_what_waits_in_any_group_is_listed_where_none_is_named(tmp_path: Path) -> None:
+    platform = await Platform(tmp_path / "data").start("--groups", "main,lab")
+    try:
+        ada = await agent(platform, "afar", "hugo", collaboration_group="lab")
+        one = await asked(ada)
+        code, out, err = await platform.run("approvals", "ls")
+        assert code == 0 and one in out, (out, err)
+        found = await platform.json("policy", "explain", one)
+        assert found["verdict"] == "pending"
+        code, out, _ = await platform.run("approvals", "ls", "--group", "main")
+        assert code == 0 and one not in out
+    finally:
+        await platform.part()
+        await platform.stop()
 
 
 async def test_f3_nothing_is_shown_to_who_is_next_on_the_ladder_and_was_sent_away(platform: Platform) -> None:

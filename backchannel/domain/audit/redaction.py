@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backchannel.domain.audit.secret import hidden, is_option, is_secret, within_argument
+from backchannel.domain.audit.secret import hidden, is_option, is_secret, last_word, within_argument
 from backchannel.domain.canonical import canonical
 
 LONGEST = 2_048
@@ -31,22 +31,40 @@ SAFE_NUMBER = 2**53
 
 NAMES = frozenset(
     {
-        "name",
-        "key",
-        "header",
-        "field",
-        "param",
-        "parameter",
-        "variable",
-        "var",
-        "env",
-        "setting",
-        "option",
-        "k",
+        *(
+            "name",
+            "key",
+            "header",
+            "field",
+            "param",
+            "parameter",
+            "variable",
+            "var",
+            "env",
+            "setting",
+            "option",
+        ),
+        *("k", "type", "label", "prompt", "title", "property", "attribute", "set"),
     }
 )
 VALUES = frozenset(
-    {"value", "val", "v", "content", "default", "data", "text", "current", "new", "old", "values"}
+    {
+        *(
+            "value",
+            "val",
+            "v",
+            "content",
+            "default",
+            "data",
+            "text",
+            "current",
+            "new",
+            "old",
+            "values",
+            "answer",
+        ),
+        *("input", "response", "to", "string"),
+    }
 )
 """How the halves of a pair are called: ``{"name": "DB_PASSWORD", "value": "…"}``."""
 
@@ -83,7 +101,7 @@ class Policy:
                 kept["…"] = f"{len(found) - MOST} more"
                 break
             said = _clean(str(name))[:256]
-            secret = (is_secret(said) or (pair and said.lower() in VALUES)) and not isinstance(
+            secret = (is_secret(said) or (pair and last_word(said) in VALUES)) and not isinstance(
                 value, bool | None
             )
             kept[self._masked(said)] = self._hidden(value) if secret else self._value(value, depth + 1)
@@ -169,7 +187,7 @@ class Policy:
 
 def _names_a_secret(found: Mapping[Any, Any]) -> bool:
     """Whether a mapping is a pair whose name is that of a secret."""
-    said = [value for name, value in found.items() if str(name).lower() in NAMES]
+    said = [value for name, value in found.items() if last_word(str(name)[:256]) in NAMES]
     return any(isinstance(value, str) and is_secret(value[:256]) for value in said)
 
 

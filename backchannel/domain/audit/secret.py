@@ -38,7 +38,7 @@ SECRET_ENDINGS = (
 )
 """Words written as one: ``PGPASSWORD``, ``authtoken``."""
 PUBLIC_ENDINGS = frozenset(
-    {"id", "ids", "name", "names", "count", "type", "kind", "digest", "hash", "at", "ttl"}
+    {"id", "ids", "name", "names", "count", "type", "kind", "digest", "hash", "at", "ttl", "seconds", "bytes"}
 )
 """A name that ends so tells about a secret and does not hold it: ``token_id``, ``key_type``."""
 _TELLS_WHERE = frozenset(
@@ -70,6 +70,11 @@ def is_secret(name: str) -> bool:
     return not SECRET_WORDS.isdisjoint(words) or any(word.endswith(SECRET_ENDINGS) for word in words)
 
 
+def last_word(name: str) -> str:
+    """What a name ends in: ``ParameterKey`` is a key."""
+    return (_words(name) or [""])[-1]
+
+
 def is_option(text: str) -> bool:
     """Whether an argument says that the next one is a secret: ``--password``, ``-p``."""
     if text == "-p":
@@ -94,8 +99,8 @@ def hidden(text: str, hide: Hide) -> str:
     text = look.PAIR.sub(lambda found: _behind(found, hide), text)
     text = _named(text, hide)
     text = look.SCHEME.sub(lambda found: _scheme(found, hide), text)
-    text = look.LOGIN.sub(lambda found: found[1] + hide(found[2]), text)
-    text = look.LOGIN_BY_TOKEN.sub(lambda found: found[1] + hide(found[2]), text)
+    for pattern in (look.LOGIN, look.LOGIN_ODD, look.LOGIN_BY_TOKEN, look.USER_ATTACHED):
+        text = pattern.sub(lambda found: found[1] + hide(found[2]), text)
     for needle, pattern in look.FORMATS:
         if needle in text:
             text = pattern.sub(lambda found: hide(found[0]), text)

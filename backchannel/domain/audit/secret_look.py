@@ -69,6 +69,10 @@ FORMATS = tuple(
         ),
         *((key, rf"{re.escape(key)}[A-Za-z0-9_-]{{16,}}+") for key in MORE_KEYS),
         ("/webhooks/", r"/webhooks/[0-9]{5,24}+/[A-Za-z0-9_-]{16,}+"),
+        *(
+            (key, rf"{re.escape(key)}[^\s:\"']{{8,512}}+")
+            for key in ("$1$", "$5$", "$6$", "$y$", "$2a$", "$2b$", "$2y$", "$apr1$", "$argon2")
+        ),
         ("xox", r"xox[a-z]-[A-Za-z0-9-]{8,}+"),
         ("xapp-", r"xapp-[A-Za-z0-9-]{8,}+"),
         ("hooks.slack", r"hooks\.slack\.com/services/[A-Za-z0-9/]{8,}+"),
@@ -85,6 +89,10 @@ SCHEME = re.compile(
     r"\b(bearer|basic|digest|apikey|negotiate|token)([ \t]{1,4})([A-Za-z0-9._~+/=:-]{8,}+)", re.IGNORECASE
 )
 LOGIN = re.compile(r"(://[^\s/@:\"'<>?#]{0,256}+:)([^\s/\"'<>?#]{1,512})(?=@)")
+LOGIN_ODD = re.compile(
+    r"(\b(?!https?:)[A-Za-z][A-Za-z0-9+.-]{1,20}+://[^\s/@:\"'<>]{0,128}+:)([^\s\"'<>]{1,256})(?=@)"
+)
+"""Passwords of databases often hold what should be encoded."""
 LOGIN_BY_TOKEN = re.compile(r"(://)([^\s/@:\"'<>?#]{16,512}+)(?=@)")
 NAMED = re.compile(
     r"(?<![A-Za-z0-9_.$])(?P<name>[A-Za-z_][A-Za-z0-9_.-]{0,127}+)"
@@ -93,7 +101,7 @@ NAMED = re.compile(
 )
 OPTION = re.compile(
     r"(?<![A-Za-z0-9_-])(?P<name>--?[A-Za-z][A-Za-z0-9_-]{0,63}+)"
-    r"(?P<sep>[ \t]{1,8}+|[\"',\s]{2,8}+)(?P<value>[^\s\"',-][^\s\"']{0,4096}+)"
+    r"(?P<sep>\s{1,8}+|[\"',\s]{2,8}+)(?P<value>[^\s\"',-][^\s\"']{0,4096}+)"
 )
 SAID = re.compile(
     r"\b(?P<name>pass(?:word|wd|phrase|code)|secret|token|api[ _-]?key|identified by)"
@@ -113,6 +121,7 @@ PAIR = re.compile(
     r"(?:value|val|content|default)\\{0,7}[\"']?\s{0,4}[:=]\s{0,4}\\{0,7}[\"']?)(?P<value>[^\"'\n\\<>]{1,4096})",
     re.IGNORECASE,
 )
+USER_ATTACHED = re.compile(r"((?<![A-Za-z0-9_-])-u[A-Za-z0-9_.@-]{1,64}+:)([^\s\"']{1,512}+)")
 ATTACHED = re.compile(r"(?<=\s)(-p)([^\s\"'-][^\s\"']{2,512}+)")
 TAKES_P = re.compile(
     r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|mongo|mongosh|mongodump"

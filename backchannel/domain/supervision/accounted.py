@@ -96,13 +96,15 @@ class _Account:
         return same(value, seen) and not may_climb(value)
 
     def _of_list(self, values: Sequence[Any], seen: Sequence[Any], depth: int) -> bool:
-        """As long as the other, or a list of nothing but texts: as many paths as one likes."""
+        """As long as the other; or, if that is of nothing but texts, any number of paths but none."""
         if len(values) == len(seen):
             return all(self.of(value, was, depth + 1) for value, was in zip(values, seen, strict=True))
+        self._values += len(values)
         only_texts = bool(seen) and all(isinstance(was, str) for was in seen)
-        return only_texts and all(
-            self.of(value, seen[0], depth + 1) and is_below(str(value), self._prefix) for value in values
-        )
+        return 0 < len(values) <= MOST_VALUES and only_texts and all(map(self._is_a_path_below, values))
+
+    def _is_a_path_below(self, value: Any) -> bool:
+        return isinstance(value, str) and is_below(value, self._prefix)
 
 
 def may_climb(value: Any) -> bool:

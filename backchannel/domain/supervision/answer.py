@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from backchannel.domain.execution import SERVICE as GRANT
 from backchannel.domain.settings import Approvals
 from backchannel.domain.supervision.allowance import Allowance, read_wish, seen_in, with_allowance
 from backchannel.domain.supervision.conditions import understood
+from backchannel.domain.supervision.moment import moment
 from backchannel.domain.supervision.open import (
     AGAIN,
     SERVICE,
@@ -33,9 +34,6 @@ from backchannel.errors import BadMessage, Conflict, Forbidden, NotFound
 from backchannel.protocol.identifier import OPERATOR
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.supervision import ApprovalResponse, ToolResult
-
-LONGEST = 30 * 86_400.0
-"""Seconds for which a request may be put off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ def _denied(request: Request, answer: Answer, cause: str) -> Decision:
 
 
 def _put_off(request: Request, answer: Answer, cause: str) -> Decision:
-    at = _moment(answer.message.reschedule, answer.now)
+    at = moment(answer.message.reschedule, answer.now)
     request = replace(request, state="rescheduled", until=at.timestamp())
     return Decision(
         events=_told(request, answer),
@@ -286,34 +284,3 @@ def _allowance(request: Request, answer: Answer, conditions: list[dict[str, Any]
 
 def _no_more(name: str, request: Request) -> Timer:
     return Timer(SERVICE, name, request.request_id, None)
-
-
-def _moment(said: Any, now: datetime) -> datetime:
-    """A moment as an answer may say it: seconds from now, or RFC 3339; bare or as ``after`` or ``at``."""
-    match said:
-        case {"after": inner} | {"at": inner} | {"seconds": inner}:
-            return _moment(inner, now)
-        case bool():
-            at = None
-        case int() | float():
-            at = now + timedelta(seconds=said) if 0 < said <= LONGEST else None
-        case str() if said.isdecimal():
-            return _moment(int(said), now)
-        case str():
-            at = _read(said)
-        case _:
-            at = None
-    if at is None or not now < at <= now + timedelta(seconds=LONGEST):
-        raise BadMessage(
-            "'reschedule' takes seconds from now, or a moment to come (RFC 3339), thirty days ahead at most.",
-            field="reschedule",
-        )
-    return at
-
-
-def _read(text: str) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
