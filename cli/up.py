@@ -17,6 +17,8 @@ from cli.terminal import Terminal
 
 PORT = click.IntRange(0, 65535)
 MANY = click.IntRange(1, 64)
+CLOSED = 0o077
+"""What `up` and its children make is for this user alone, whatever mode they ask for."""
 
 
 def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | None:
@@ -63,6 +65,7 @@ def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | N
     "--tls-cert", envvar="BACKCHANNEL_TLS_CERT", metavar="FILE", help="Speak TLS with this certificate (PEM)."
 )
 @click.option("--tls-key", envvar="BACKCHANNEL_TLS_KEY", metavar="FILE", help="Its key (PEM, mode 0600).")
+@click.option("--adopt", is_flag=True, help="Take over a data folder that was made elsewhere, with its keys.")
 @click.pass_obj
 def up(
     terminal: Terminal,
@@ -77,6 +80,7 @@ def up(
     durability: str,
     tls_cert: str | None,
     tls_key: str | None,
+    adopt: bool,
 ) -> None:
     """Start everything on this machine.
 
@@ -86,9 +90,12 @@ def up(
     with TLS it names wss, https and tls.
     Ctrl-C stops it in order; a second Ctrl-C at once.
     """
+    os.umask(CLOSED)
     home = home_of(data)
     certificate = checked(tls_cert, tls_key)
     plan = Plan(host, port, nats_port, nats, groups, bridges, handlers, durability, certificate)
+    if adopt:
+        home.adopt()
     lock = home.lock()
     try:
         asyncio.run(serve(home, plan, lock.fd, terminal, os.environ))

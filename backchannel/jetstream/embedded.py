@@ -227,6 +227,7 @@ class Server:
                 pass_fds=self._fds,
                 env={**_neutral(os.environ), **values},
                 start_new_session=True,  # Ctrl-C is for the platform, which stops its parts in order
+                umask=0o077,
             )
 
     def _tls(self) -> list[str]:
