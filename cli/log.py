@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import structlog
 
+from backchannel.home.ownership import CHANGED_BY_OTHERS, FILE_MODE, open_file
+from backchannel.logs import redact
 from cli.failure import Failure
 
 LIMIT = 10 * 1024 * 1024
@@ -35,7 +37,8 @@ class Log:
         self._file.close()
 
     def _open(self) -> BinaryIO:
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, open_to=CHANGED_BY_OTHERS)
+        os.fchmod(fd, FILE_MODE)
         return os.fdopen(fd, "ab", buffering=0)
 
     def _rotate(self) -> None:
@@ -66,6 +69,7 @@ class Journal:
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso"),
                 structlog.processors.format_exc_info,
+                redact,
                 structlog.processors.JSONRenderer(),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

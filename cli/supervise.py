@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 
 from backchannel.jetstream.leash import leashed
+from backchannel.logs import hide
 from cli.failure import Failure
 from cli.log import Lines, Log
 from cli.restart import Backoff, Pacer, ended
@@ -152,6 +153,8 @@ class Child:
             self._was_ready = True
             self.ready.set()
         else:
+            if not line.startswith(b"{"):  # not from the child's logger, which knows what to leave out
+                line = hide(line.decode("utf-8", "replace")).encode()
             self._last_words = line.decode("utf-8", "replace").strip() or self._last_words
             self._write(line)
 

@@ -86,7 +86,7 @@ class Origin:
             raise
 
     def _is_new(self) -> bool:
-        """Whether nothing is in it yet that a platform would believe. What has no place there is no matter."""
+        """Whether nothing is in it yet that a platform would believe."""
         filled = (room.is_symlink() or (room.is_dir() and any(room.iterdir())) for room in self._rooms)
         return not any(path.is_symlink() or path.is_file() for path in self._files) and not any(filled)
 

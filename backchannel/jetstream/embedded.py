@@ -218,7 +218,8 @@ class Server:
             durability=self._durability,
             issuer=self._issuer,
         )
-        with self._outcry.open("wb") as outcry:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(self._outcry, flags, 0o600), "wb") as outcry:
             return subprocess.Popen(
                 leashed([str(program.path), "-c", str(configuration() / "embedded.conf"), *self._tls()]),
                 stdin=subprocess.DEVNULL,
