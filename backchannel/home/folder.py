@@ -116,7 +116,7 @@ class Home:
         """The 32 bytes that sign tokens, made on first use."""
         path = self.secrets / "token.key"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
 
@@ -149,7 +149,7 @@ class Home:
         """The 32 bytes of the key by which NATS servers believe whom to let in; made on first use."""
         path = self.secrets / "callout.key"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
 
@@ -157,7 +157,7 @@ class Home:
         """The 32 bytes from which the keys of the audit trail are made, made on first use."""
         path = self.secrets / "audit.key"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
 
@@ -171,7 +171,7 @@ class Home:
         """User and password for a role, made on first use; a foreign server may ask for none."""
         path = self.secrets / "nats.json"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 self._write_logins({name: (name, secrets.token_urlsafe(24)) for name in ROLES})
         logins = files.parse(files.read_secret(path), path)
         if role in ROLES and role not in logins:
@@ -248,7 +248,9 @@ class Home:
     def _read_known(self) -> list[dict[str, Any]]:
         path = self.path / "known.jsonl"
         return (
-            [files.parse(line, path) for line in files.read_own(path).splitlines()] if path.exists() else []
+            [files.parse(line, path) for line in files.read_own(path).splitlines()]
+            if os.path.lexists(path)
+            else []
         )
 
     def _write_known(self, entries: list[dict[str, Any]]) -> None:
