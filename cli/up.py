@@ -6,6 +6,7 @@ import asyncio
 import os
 
 import click
+from click.core import ParameterSource
 
 from cli.certificate import checked
 from cli.group import Command
@@ -26,6 +27,12 @@ def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | N
     if urls:
         servers(urls)
     return urls
+
+
+def _said(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    """Only a person can take something over: no settings file that came with it, and no environment."""
+    source = context.get_parameter_source(parameter.name or "")
+    return value and source is ParameterSource.COMMANDLINE
 
 
 @click.command(cls=Command)
@@ -65,7 +72,12 @@ def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | N
     "--tls-cert", envvar="BACKCHANNEL_TLS_CERT", metavar="FILE", help="Speak TLS with this certificate (PEM)."
 )
 @click.option("--tls-key", envvar="BACKCHANNEL_TLS_KEY", metavar="FILE", help="Its key (PEM, mode 0600).")
-@click.option("--adopt", is_flag=True, help="Take over a data folder that was made elsewhere, with its keys.")
+@click.option(
+    "--adopt",
+    is_flag=True,
+    callback=_said,
+    help="Take over a data folder that was made elsewhere, with its keys.",
+)
 @click.pass_obj
 def up(
     terminal: Terminal,
