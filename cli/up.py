@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 
 import click
 from click.core import ParameterSource
@@ -103,6 +104,7 @@ def up(
     Ctrl-C stops it in order; a second Ctrl-C at once.
     """
     os.umask(CLOSED)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump, also of a child, would hold the keys
     home = home_of(data)
     certificate = checked(tls_cert, tls_key)
     plan = Plan(host, port, nats_port, nats, groups, bridges, handlers, durability, certificate)
