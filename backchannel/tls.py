@@ -59,6 +59,23 @@ def trusting(certificate: str | Path | None) -> ssl.SSLContext | None:
     return context
 
 
+def names_of(certificate: str | Path) -> list[str]:
+    """The names and addresses that a certificate is for, ``*.`` in front of some; none where there is none.
+
+    Raises CertificateError.
+    """
+    if not str(certificate):
+        return []
+    from cryptography import x509
+
+    try:
+        extension = _first(Path(certificate)).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    names = extension.value.get_values_for_type(x509.DNSName)
+    return [*names, *map(str, extension.value.get_values_for_type(x509.IPAddress))]
+
+
 def _first(path: Path) -> x509.Certificate:
     from cryptography import x509  # most connections show no certificate, and this takes long to load
 

@@ -26,8 +26,10 @@ from backchannel.home.files import refuse_open
 from backchannel.jetstream.address import Address
 from backchannel.service.keeping import pepper_of
 from backchannel.service.keyring import Keyring
-from backchannel.tls import serving
+from backchannel.tls import names_of, serving
 from bridge.config import Config
+from bridge.crowd import HEADROOM
+from bridge.descriptors import sockets_for
 from bridge.host import Site
 from bridge.house import House
 from bridge.http import Pages
@@ -75,8 +77,10 @@ async def serve(
     host, number = sock.getsockname()[:2]
     origins = [*own_origins(str(host), int(number)), *config.allowed_origins]
     nonce_needed = not config.bearer_tokens
-    gate = Gate(Keyring(secrets.tokens, time.time, config.groups, nonce_needed=nonce_needed), origins)
-    port = Port(config, metrics, site, gate, Pages(config, metrics, site, gate).app())
+    hosts = (str(host), config.host, socket.gethostname(), *config.allowed_hosts, *names_of(config.tls_cert))
+    gate = Gate(Keyring(secrets.tokens, time.time, config.groups, nonce_needed=nonce_needed), origins, hosts)
+    sockets = sockets_for(config.max_connections + config.max_requests + HEADROOM)
+    port = Port(config, metrics, site, gate, Pages(config, metrics, site, gate).app(), sockets)
     await port.open(sock, tls)  # before there is anything to serve: whoever comes now is told to come again
     house = await _unless(stopping, House.open(address, config, metrics, gate, secrets.pepper, secrets.seals))
     if house is None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import structlog
-
 from backchannel.delivery.cursor import Cursor
+from backchannel.delivery.doors import At, Check, Door, composed
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.resume import Course, Standing, course, farthest, nothing_waits
 from backchannel.delivery.seats import PURPOSES, Seat, free_purpose, rivals
@@ -31,7 +30,6 @@ from bridge.seats import Taken
 if TYPE_CHECKING:
     from bridge.house import House
 
-security = structlog.get_logger("bridge.security")
 HUMAN_QUEUE = 50
 PATIENCE = 8.0
 """How long a client waits at the door while the log cannot be reached; a restart takes less."""
@@ -140,10 +138,10 @@ class Arrival:
         for _ in range(TRIES):
             before = await house.company.seats.look(*self.peer.owner)
             resumed = await self._resumed(session, cursor)
+            for check in LET_IN:
+                await check(self, resumed)
             taken = [seat for seat in before.without(connection_id) if not house.company.is_ghost(seat)]
-            if resumed is None:
-                await self._spend_nonce()
-            else:
+            if resumed is not None:
                 await self._succeed(resumed, taken)
             while found := rivals(taken, active=self.peer.active):
                 taken.remove(await self._one_to_go(found))
@@ -170,12 +168,19 @@ class Arrival:
                 there = await self.house.company.there(place.group, holder)
                 self._require_here()
                 if there:
-                    raise self._reused()
+                    raise self._reused(session)
             taken.remove(holder)
 
-    async def _spend_nonce(self) -> None:
+    async def _require_belief(self, resumed: Resumed | None) -> None:
+        """The token is believed still: it may have come a while before the hello."""
+        why = self.house.keyring.why_not_any_more(self.claims)
+        if why is not None:
+            error = Forbidden("This token is not accepted any more; connect with a fresh one.")
+            raise TurnedAway(error, CloseCode.FORBIDDEN, "this token is not accepted any more")
+
+    async def _spend_nonce(self, resumed: Resumed | None) -> None:
         """A token with a nonce opens one connection; whoever goes on with a session opens none."""
-        if self.claims.nonce is None:
+        if self.claims.nonce is None or resumed is not None:
             return
         if not await self.house.nonces.spend(self.claims, self.peer.wire.connection_id, self.house.clock()):
             self._suspect("nonce_used_again")
@@ -200,7 +205,7 @@ class Arrival:
                 return Resumed(session, place, positions.is_current(place, kept, session))
             known = known or kept.record is not None or kept.tampered
         if known:
-            raise self._reused()
+            raise self._reused(session)
         return None
 
     def _wanted_purpose(self) -> str:
@@ -228,18 +233,14 @@ class Arrival:
         )
         return TurnedAway(error, CloseCode.REPLACED, "one connection too many")
 
-    def _reused(self) -> TurnedAway:
+    def _reused(self, session: str) -> TurnedAway:
         self._suspect("session_token_reused")
-        group, agent = self.peer.owner
-        self.house.chores.errand(
-            self.house.company.neighbours.alarm(group, agent, self.peer.wire.connection_id)
-        )
+        self.house.company.tell_of_reuse(self.peer, self.claims, session)
         error = SessionReused("This session token is not the current one; connect without it.")
         return TurnedAway(error, CloseCode.SESSION_REUSED, "session token reused")
 
     def _suspect(self, what: str) -> None:
-        security.warning(what, agent=self.claims.sub, remote=self.peer.wire.remote)
-        self.house.chronicle.suspected(self.claims, what, self.peer.wire.remote)
+        self.house.blotter.suspect(what, self.claims, self.peer.wire.remote)
 
     # ---- place
 
@@ -372,3 +373,15 @@ class Arrival:
                 continue
             self._require_here()
             return found
+
+
+LET_IN = composed(
+    Door.WEBSOCKET,
+    At.HELLO,
+    {
+        Check.KEY: Arrival._require_belief,
+        Check.REVOCATION: Arrival._require_belief,
+        Check.NONCE: Arrival._spend_nonce,
+    },
+)
+"""What is checked of whoever has said hello, before it gets a seat."""

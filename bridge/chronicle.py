@@ -103,14 +103,30 @@ class Chronicle:
         deed = Deed(group, "security", agent, what, {"address": remote, "token_id": claims.jti})
         self._gather((what, group, agent), deed, remote)
 
+    def stolen(self, group: str, agent: str, by: Claims, remote: str) -> None:
+        """Somebody else showed the session token of an agent."""
+        facts = {
+            "address": remote,
+            "shown_by": by.sub,
+            "of_group": by.collaboration_group,
+            "token_id": by.jti,
+        }
+        deed = Deed(group, "security", agent, "session_token_stolen", facts)
+        self._gather(("session_token_stolen", group, agent), deed, remote)
+
     def refused(self, claims: Claims, frame: Mapping[str, Any]) -> None:
         """A message was not taken."""
+        self.refused_at((claims.collaboration_group, claims.sub), frame, "messages")
+
+    def refused_at(self, owner: tuple[str, str], frame: Mapping[str, Any], where: str) -> None:
+        """The same of what came in otherwise, by group and name."""
         if frame["code"] not in TELLING:
             return
-        group, agent = claims.collaboration_group, claims.sub
+        group, agent = owner
         facts = {"code": frame["code"], "reason": frame["message"], "field": frame.get("field")}
+        facts["where"] = where
         deed = Deed(group, "security", agent, "refused", facts)
-        self._gather(("refused", group, agent, frame["code"]), deed, "messages")
+        self._gather(("refused", group, agent, frame["code"]), deed, where)
 
     async def sweep(self) -> None:
         """Tell of what was repeated; call it every `WINDOW` seconds, and at the end."""

@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from backchannel.delivery.seats import Seat
+from backchannel.delivery.seats import PURPOSES, Seat
 from backchannel.delivery.session import State, error_frame
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
+from backchannel.protocol.claims import Claims
 from bridge.neighbours import Neighbours
-from bridge.positions import SessionReused
+from bridge.positions import Place, SessionReused, owner_of
 from bridge.seats import Seats
 
 if TYPE_CHECKING:
@@ -57,17 +58,41 @@ class Company:
         peer = self._living(connection_id)
         return peer is not None and await peer.answers(ANSWER_SECONDS)
 
-    def alarm(self, group: str, agent: str, connection_id: str) -> None:
-        """Let the live sessions of an agent know that somebody reached for one of them."""
+    def alarm(self, group: str, agent: str, connection_id: str, *, stolen: bool) -> None:
+        """Let the live sessions of an agent know that somebody reached for one of them.
+
+        Where that was by a session token that counts, each gets another one.
+        """
         for peer in self._house.roster.of(group, agent):
             if peer.wire.connection_id != connection_id:
                 self.warn(peer)
+                if stolen:
+                    self.errand(peer.change_session())
 
     def warn(self, peer: Peer) -> None:
         """Say so to one of them; behind its welcome, if that is still to come."""
         peer.alarmed = peer.session.state is State.ARRIVING
         if not peer.alarmed:
             peer.say(error_frame(SessionReused(WARNING)))
+
+    def tell_of_reuse(self, peer: Peer, claims: Claims, session: str) -> None:
+        """A session token that is not the current one was shown: the agent is told, at all bridges, and so is
+        whoever it was given to, if that is somebody else."""
+        self.errand(self.neighbours.alarm(*peer.owner, peer.wire.connection_id))
+        owner = owner_of(session)
+        if owner is not None and owner != peer.owner:
+            self.errand(self._stolen_from(*owner, session, peer, claims))
+
+    async def _stolen_from(self, group: str, agent: str, session: str, by: Peer, claims: Claims) -> None:
+        """If it is one of theirs that counts: a name alone proves nothing."""
+        positions, house = self._house.positions, self._house
+        for purpose in PURPOSES:
+            place = Place(group, agent, purpose)
+            if positions.recognises(place, await positions.look(place), session):
+                house.blotter.warn("session_token_stolen", agent=agent, shown_by=claims.sub)
+                house.chronicle.stolen(group, agent, claims, by.wire.remote)
+                await self.neighbours.alarm(group, agent, by.wire.connection_id, stolen=True)
+                return
 
     def errand(self, work: Coroutine[Any, Any, None]) -> None:
         self._house.chores.errand(work)

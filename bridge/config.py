@@ -18,14 +18,20 @@ class Config:
 
     Args:
         allowed_origins: web pages that may connect, beside those this bridge serves itself.
+        allowed_hosts: names by which the platform is called, beside those it knows: of this machine, of the
+            certificate, of allowed pages and of the setting `approvals.public_url`.
         max_per_address: WebSockets from one address; agents share hosts, so it is generous.
         messages_per_second: of one connection; 0 leaves it to the live setting `limits.messages_per_second`.
         upgrades_per_second: WebSocket handshakes from one address, over ten seconds; 0 for any number.
         max_handshakes: TLS handshakes from one address that may be under way; ``handshake_seconds`` is the
             longest that one may take.
-        max_unauthenticated: browsers that have still to send their token in ``hello``.
+        max_unauthenticated: browsers that have still to send their token in ``hello``, and
+            ``max_unauthenticated_per_address`` those of them from one address.
+        max_requests: HTTP connections, and ``max_requests_per_address`` those of them from one address;
+            beyond either, one that waits for its next request gives way.
         head_bytes: the most a request head may be; ``head_seconds`` is the longest it may take.
-        body_seconds: the longest a request body may take.
+        body_seconds: the longest a request body may take, and ``body_bytes_per_second`` the slowest it may
+            come, after the first seconds.
         send_buffer: what the kernel keeps for one connection; left alone it grows into megabytes.
         high_water: bytes waiting in the process at which a connection counts as congested.
         overflow: bytes waiting at which a connection is dropped whatever its owner thinks of it.
@@ -44,15 +50,19 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8002
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     max_connections: int = 10_000
     max_per_address: int = 2_000
     max_unauthenticated: int = 64
+    max_unauthenticated_per_address: int = 16
     max_handshakes: int = 1_000
     max_requests: int = 512
+    max_requests_per_address: int = 256
     handshake_seconds: float = 10.0
     head_bytes: int = 16_384
     head_seconds: float = 10.0
     body_seconds: float = 30.0
+    body_bytes_per_second: int = 4_096
     answer_seconds: float = 60.0
     max_message_bytes: int = 1_048_576
     messages_per_second: int = 0

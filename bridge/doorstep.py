@@ -47,6 +47,7 @@ class Arrival(asyncio.Protocol):
             return
         self._timer = loop.call_later(self._port.config.head_seconds, self._too_slow)
         self._port.passing.add(self)
+        self._ticket.may_give_way(self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self._ticket is None:
@@ -87,6 +88,7 @@ class Arrival(asyncio.Protocol):
         self._port.passing.discard(self)
         ticket, self._ticket = self._ticket, None
         assert ticket is not None
+        ticket.stays()
         return ticket
 
 
@@ -106,6 +108,7 @@ class Departure(asyncio.Protocol):
 
     def begin(self, answer: bytes) -> None:
         self._ticket.retire()
+        self._ticket.may_give_way(self._transport.abort)
         self._port.passing.add(self)
         self._transport.set_protocol(self)
         self._transport.write(answer)
@@ -121,8 +124,17 @@ class Departure(asyncio.Protocol):
         self._transport.close()
 
 
+def local_address(transport: asyncio.Transport) -> str | None:
+    """The address at which a connection came in."""
+    return _host(transport, "sockname")
+
+
 def _address(transport: asyncio.Transport) -> str:
-    match transport.get_extra_info("peername"):
+    return _host(transport, "peername") or "unknown"
+
+
+def _host(transport: asyncio.Transport, end: str) -> str | None:
+    match transport.get_extra_info(end):
         case (str(host), *_):
             return host
-    return "unknown"
+    return None

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from backchannel.domain.settings import USUAL
+from backchannel.domain.supervision.callback import Leave
 from backchannel.errors import Unavailable
 from backchannel.protocol.claims import Claims
+from bridge import health
+from bridge.leave import Shown
 from bridge.room import Peer
 from bridge.wire import Wire
 
@@ -37,6 +40,15 @@ class Host(Protocol):
     def admit(self, wire: Wire) -> Peer:
         """The owner of a new connection."""
 
+    def charge(self, owner: tuple[str, str], size: int) -> None:
+        """Count a request of so many bytes for its sender: group and name. Raises RateLimited."""
+
+    async def spend(self, claims: Claims) -> bool:
+        """Use a token that is good for one use; False if it was used before. Raises Unavailable."""
+
+    async def verified(self, shown: Shown) -> Leave:
+        """Who answers by such a leave. Raises BackchannelError."""
+
     async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
         """Store a ``memory_update``. Raises BackchannelError when it was not stored.
 
@@ -60,6 +72,15 @@ class Absent:
     def admit(self, wire: Wire) -> Peer:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
+    def charge(self, owner: tuple[str, str], size: int) -> None:
+        raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
+
+    async def spend(self, claims: Claims) -> bool:
+        raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
+
+    async def verified(self, shown: Shown) -> Leave:
+        raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
+
     async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
@@ -77,3 +98,10 @@ class Site:
     @property
     def serving(self) -> bool:
         return self.host.ready and not self.closing
+
+    def probe(self, page: str) -> tuple[int, str]:
+        """What ``/health/live`` or ``/health/ready`` says: the status, in HTTP and in a word."""
+        if page == "live":
+            return 200, "live"
+        good = health.ready(self.host.facts(), serving=self.serving)
+        return (200, "ready") if good else (503, "not_ready")

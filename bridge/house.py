@@ -10,10 +10,10 @@ from typing import Any
 
 import structlog
 
-from backchannel.delivery.permit import check
 from backchannel.delivery.session import Limits, Session
 from backchannel.domain.settings import Settings
-from backchannel.errors import BackchannelError, BadMessage, Expired, Forbidden, NotFound, Unavailable
+from backchannel.domain.supervision.callback import Leave
+from backchannel.errors import BackchannelError, Expired, Forbidden, NotFound, Unavailable
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
@@ -21,7 +21,6 @@ from backchannel.jetstream.publish import Publisher
 from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
-from backchannel.protocol.memory import MemoryUpdate
 from backchannel.service.audit.standing import ask, faults_of
 from backchannel.service.nonces import Nonces
 from backchannel.service.parking import Quarantine
@@ -40,6 +39,7 @@ from bridge.door import Caller, Door
 from bridge.feed import Feed
 from bridge.feeds import Feeds
 from bridge.host import StoredAt
+from bridge.leave import Leaves, Shown
 from bridge.metrics import Metrics
 from bridge.paces import Pacing
 from bridge.peer import Peer
@@ -94,6 +94,7 @@ class House:
         quarantine = Quarantine(self.publisher, self.directory.humans)
         self.door = Door(self.publisher, reading, self.directory, quarantine, self.settings)
         self.question = Question(reading)
+        self.leaves = Leaves(self.question)
         self.waiting = Waiting(WaitGraph(Bucket(storing, WAITS)))
         self.successors = Successors(reading, self._succeeded)
         self.nonces = Nonces(Bucket(storing, "BC_nonces"))
@@ -117,6 +118,7 @@ class House:
         self.peers: set[Peer] = set()
         self.keyring = gate.keyring
         self.rights = gate.rights
+        self.blotter = gate.blotter
         self._gate = gate
 
     # ---- opening and closing
@@ -146,6 +148,7 @@ class House:
         await house.successors.open()
         await until_done("the seats", house.company.open)
         gate.blotter.chronicle = house.chronicle
+        gate.public_url = lambda: house.settings().approvals.public_url
         house._keep_going()
         return house
 
@@ -211,25 +214,30 @@ class House:
         self.company.here[wire.connection_id] = peer
         return peer
 
+    def charge(self, owner: tuple[str, str], size: int) -> None:
+        """Raises RateLimited."""
+        self.pacing.require(owner, self.clock(), size=size)
+
+    async def spend(self, claims: Claims) -> bool:
+        """Raises Unavailable."""
+        return await self.nonces.spend(claims, secrets.token_hex(8), self.clock())
+
+    async def verified(self, shown: Shown) -> Leave:
+        """Raises NotFound for the group, Expired, Forbidden, or Unavailable while nobody knows the key."""
+        if shown.group not in self.config.groups:
+            raise NotFound(f"There is no group {shown.group[:64]!r} here.")
+        return await self.leaves.verified(shown, self.clock())
+
     async def store(self, claims: Claims, content: dict[str, Any]) -> StoredAt:
-        """Store a memory update for somebody without a connection.
+        """Store a memory update for somebody without a connection; that it may was checked.
 
         Raises:
-            Refused: it may not be stored, or comes too fast.
+            Refused: it may not be stored.
             Unavailable: it was not stored.
         """
-        message = read_message(content)
-        if not isinstance(message, MemoryUpdate):
-            raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
-        claims = self.rights.effective(claims)
-        self.pacing.require((claims.collaboration_group, claims.sub), self.clock())
-        if claims.nonce is not None and not await self.nonces.spend(
-            claims, secrets.token_hex(8), self.clock()
-        ):
-            raise Forbidden("This token has been used; send a fresh one.")
-        check(message, claims, "active")
         feed = self.feeds.of(claims)
-        stored = await self.door.store(Caller(claims, feed), content, message)
+        caller = Caller(self.rights.effective(claims), feed)
+        stored = await self.door.store(caller, content, read_message(content))
         live = feed.live
         cursor = feed.cursor_at(stored.sequence)
         return StoredAt(
@@ -237,9 +245,7 @@ class House:
         )
 
     async def decide(self, claims: Claims | None, group: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Have an answer to a request for approval decided. Raises Unavailable, or NotFound for the group."""
-        if group not in self.config.groups:
-            raise NotFound(f"There is no group {group[:64]!r} here.")
+        """Have an answer to a request for approval decided. Raises Unavailable."""
         return await self.question.answer_for(claims, group, content)
 
     def verify(self, token: str) -> Claims:
@@ -362,3 +368,5 @@ class House:
 
     async def _check_handlers(self) -> None:
         await self.question.check(self.config.groups)
+        if self.question.answering:
+            await self.leaves.learn(self.config.groups, self.clock())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import json
 import time
 from functools import cache
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from starlette.applications import Starlette
@@ -17,14 +16,16 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backchannel.errors import BackchannelError, BadMessage, TooLarge, Unavailable
+from backchannel.delivery.doors import Door
+from backchannel.errors import BY_CODE, BackchannelError, Internal
 from backchannel.protocol import catalog
-from backchannel.protocol.json_object import read_object
 from bridge import health
+from bridge.blotter import Lines
 from bridge.config import Config
 from bridge.host import Site
+from bridge.http_doors import STATUS, Doors
 from bridge.leave import leave_in
-from bridge.metrics import Metrics
+from bridge.metrics import Metrics, Numbers
 from bridge.page import PAGE
 from bridge.upgrade import Gate, TurnedAway
 
@@ -35,25 +36,17 @@ SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
-READ_ON = 8 << 20
-"""Bytes of a body that are read before it is cut off."""
+NAMED = {**STATUS, "not_found": 404}
+"""The same where the address itself names what is not there."""
 
-STATUS = {
-    "too_large": 413,
-    "forbidden": 403,
-    "wrong_sender": 403,
-    "quarantined": 403,
-    "expired": 401,
-    "conflict": 409,
-    "rate_limited": 429,
-    "queue_full": 503,
-    "unavailable": 503,
-    "degraded": 503,
-    "internal": 500,
+MISSES = {
+    404: ("not_found", "There is nothing at this address."),
+    405: ("bad_method", "This address does not take this method."),
 }
-"""How an error is answered; every other one is the fault of what was sent: 422."""
+HEADERS_OF = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}}
 
 
 class Pages:
@@ -61,14 +54,15 @@ class Pages:
 
     Args:
         site: who is at home.
-        gate: who may store.
+        gate: who is let in.
     """
 
     def __init__(self, config: Config, metrics: Metrics, site: Site, gate: Gate) -> None:
-        self._config = config
         self._metrics = metrics
         self._site = site
-        self._gate = gate
+        self._doors = Doors(config, site, gate)
+        self._numbers = Numbers(metrics.text)
+        self._lines = Lines()
         self._opened = time.monotonic()
 
     def app(self) -> ASGIApp:
@@ -86,7 +80,7 @@ class Pages:
         found = Starlette(
             routes=routes,
             exception_handlers={
-                HTTPException: _told_by_framework,
+                HTTPException: self._told_by_framework,
                 BackchannelError: self._told_by_rule,
                 TurnedAway: self._told_by_gate,
                 ClientDisconnect: _told_to_nobody,
@@ -94,105 +88,117 @@ class Pages:
             },
         )
         found.router.redirect_slashes = False
-        return SecurityHeaders(found)
+        return SecurityHeaders(OneLength(found))
 
     async def root(self, request: Request) -> Response:
-        return HTMLResponse(PAGE)
+        async with self._doors.passed(Door.PAGE, request):
+            return HTMLResponse(PAGE)
 
     async def health(self, request: Request) -> Response:
-        report = health.report(
-            self._site.host.facts(),
-            serving=self._site.serving,
-            connections=sum(int(one.value) for one in self._metrics.connections.meters.values()),
-            uptime=time.monotonic() - self._opened,
-        )
-        return _json(report, health.CODES[report["status"]])
+        """How it is, for everybody; in what state each part is, for those who may know."""
+        async with self._doors.passed(Door.PAGE, request):
+            report = health.report(
+                self._site.host.facts(),
+                serving=self._site.serving,
+                connections=sum(int(one.value) for one in self._metrics.connections.meters.values()),
+                uptime=time.monotonic() - self._opened,
+            )
+        shown = report if await self._doors.shows_numbers(request) else {"status": report["status"]}
+        return _json(shown, health.CODES[report["status"]])
 
     async def live(self, request: Request) -> Response:
-        return _json({"status": "live"})
+        return await self._probe("live", request)
 
     async def ready(self, request: Request) -> Response:
-        ready = health.ready(self._site.host.facts(), serving=self._site.serving)
-        return _json({"status": "ready" if ready else "not_ready"}, 200 if ready else 503)
+        return await self._probe("ready", request)
+
+    async def _probe(self, page: str, request: Request) -> Response:
+        async with self._doors.passed(Door.PAGE, request):
+            status, said = self._site.probe(page)
+            return _json({"status": said}, status)
 
     async def metrics(self, request: Request) -> Response:
-        text = await asyncio.to_thread(self._metrics.text)
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        async with self._doors.passed(Door.NUMBERS, request):
+            text = await self._numbers.text()
+            return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def schema(self, request: Request) -> Response:
-        return Response(_schema(), media_type="application/schema+json")
+        async with self._doors.passed(Door.PAGE, request):
+            content, tag = _schema()
+            if tag in request.headers.get("if-none-match", ""):
+                return Response(status_code=304, headers={"etag": tag})
+            return Response(content, media_type="application/schema+json", headers={"etag": tag})
 
     async def not_a_handshake(self, request: Request) -> Response:
-        refusal = _refusal("bad_handshake", "This address speaks WebSocket: send an upgrade.")
-        return _json(refusal, 426, {"upgrade": "websocket", "connection": "upgrade"})
+        async with self._doors.passed(Door.PAGE, request):
+            refusal = _refusal("bad_handshake", "This address speaks WebSocket: send an upgrade.")
+            return _json(refusal, 426, {"upgrade": "websocket", "connection": "upgrade"})
 
     async def store(self, request: Request) -> Response:
-        """Who, then how much, then what: nothing is read from a stranger."""
-        if not self._site.serving:
-            raise Unavailable("The bridge is starting or shutting down; try again.", retry_after=1)
-        claims = self._gate.admit_request(_Head(request))
-        content = read_object(await self._body(request))
-        if content.get("type") != "memory_update":
-            raise BadMessage("Only a 'memory_update' can be stored here.", field="type")
-        started = time.monotonic()
-        status, cursor, realtime, *duplicate = await self._site.host.store(claims, content)
+        async with self._doors.passed(Door.STORE, request) as visit:
+            assert visit.claims is not None
+            started = time.monotonic()
+            status, cursor, realtime, *duplicate = await self._site.host.store(visit.claims, visit.content)
         self._metrics.accept_seconds.observe(time.monotonic() - started)
         answer = {"status": status, "cursor": cursor, "realtime_updates": realtime}
         return _json(answer | {"duplicate": True} if any(duplicate) else answer)
 
     async def approval(self, request: Request) -> Response:
         """An answer to a request for approval: with a human's token, or with the leave a callback brought."""
-        if not self._site.serving:
-            raise Unavailable("The bridge is starting or shutting down; try again.", retry_after=1)
-        leave = leave_in(request.headers.get("authorization", ""))
-        claims = None if leave else self._gate.admit_request(_Head(request))
-        content = read_object(await self._body(request))
-        content |= {"request_id": request.path_params["request_id"]}
-        content.setdefault("message_id", str(uuid4()))
-        content.pop("leave", None)
-        if leave:
-            content["leave"] = leave.text
-        group = leave.group if leave else claims.collaboration_group if claims else ""
-        found = await self._site.host.decide(claims, group, content)
-        if found.get("status") != "success":
-            code = str(found.get("code"))
-            refusal = _refusal(code, str(found.get("message")), found.get("field"))
-            return _json(refusal, {**STATUS, "not_found": 404}.get(code, 422))
+        by_leave = leave_in(request.headers.get("authorization", "")) is not None
+        async with self._doors.passed(Door.LEAVE if by_leave else Door.APPROVALS, request) as visit:
+            assert visit.owner is not None
+            found = await self._site.host.decide(visit.claims, visit.owner[0], visit.content)
+            if found.get("status") != "success":
+                kind = BY_CODE.get(str(found.get("code")), Internal)
+                raise kind(str(found.get("message")), field=found.get("field"))
         return _json(found)
 
-    async def _body(self, request: Request) -> bytes:
-        limit = self._config.max_message_bytes
-        declared = request.headers.get("content-length", "0")
-        most = (
-            limit if "expect" in request.headers else READ_ON
-        )  # who asks before it sends can be told at once
-        if len(declared) > 18 or int(declared) > most:
-            raise _too_large(limit)
+    async def _told_by_framework(self, request: Request, error: Exception) -> Response:
+        """There is no such page, which is nobody's business who calls us by another's name."""
+        assert isinstance(error, HTTPException)
         try:
-            async with asyncio.timeout(self._config.body_seconds):
-                return await _read(request, limit)
-        except TimeoutError:
-            raise HTTPException(408, "The body took too long.", {"connection": "close"}) from None
+            async with self._doors.passed(Door.PAGE, request):
+                pass
+        except TurnedAway as refusal:
+            return await self._told_by_gate(request, refusal)
+        code, text = MISSES.get(error.status_code, ("bad_request", error.detail))
+        return _json(_refusal(code, text), error.status_code, dict(error.headers or {}))
 
     async def _told_by_gate(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, TurnedAway)
         self._metrics.turned_away.labels(error.reason).inc()
-        remote = request.client.host if request.client else "unknown"
-        self._gate.note(error, remote)
-        headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
-        code = "forbidden" if error.status in (401, 403) else "bad_request"
-        return _json(_refusal(code, error.message), error.status, headers)
+        code = {401: "forbidden", 403: "forbidden", 408: "too_slow"}.get(error.status, "bad_request")
+        return _json(_refusal(code, error.message), error.status, HEADERS_OF.get(error.status, {}))
 
     async def _told_by_rule(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, BackchannelError)
         self._metrics.refused.labels(error.code).inc()
-        status = STATUS.get(error.code, 422)
+        told = NAMED if "request_id" in request.path_params else STATUS
+        status = told.get(error.code, 422)
         headers = {}
         if status in (429, 503):
             headers["retry-after"] = str(max(1, round(error.retry_after or 1)))
-        if status >= 500:
-            log.warning("not_stored", code=error.code, message=error.message)
+        if status >= 500 and (missed := self._lines.next()) is not None:
+            log.warning("not_stored", code=error.code, message=error.message, unwritten_before=missed)
         return _json(_refusal(error.code, error.message, error.field), status, headers)
+
+
+class OneLength:
+    """Refuses a request whose end two readers may find at different places (RFC 9112, 6.3): what a proxy in
+    front takes for its body would be the next request here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope.get("headers", ())}
+        coded = b"transfer-encoding" in names
+        if coded and (b"content-length" in names or scope.get("http_version") == "1.0"):
+            refusal = _refusal("bad_request", "A body has a Content-Length or a Transfer-Encoding, not both.")
+            await _json(refusal, 400, {"connection": "close"})(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class SecurityHeaders:
@@ -208,44 +214,6 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-class _Head:
-    """The headers of a request, as the gate reads them."""
-
-    def __init__(self, request: Request) -> None:
-        self._headers = request.headers
-
-    def get_all(self, name: str) -> list[str]:
-        return self._headers.getlist(name)
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    """The body. One that is too long is read on for a while and thrown away: whoever is cut off in the middle
-    of sending never reads why."""
-    body, length = bytearray(), 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length <= limit:
-            body += chunk
-        elif length > READ_ON:
-            break
-    if length > limit:
-        raise _too_large(limit)
-    return bytes(body)
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body may have {limit} bytes at most.")
-
-
-async def _told_by_framework(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    codes = {404: "not_found", 405: "bad_method", 408: "too_slow"}
-    texts = {404: "There is nothing at this address.", 405: "This address does not take this method."}
-    message = texts.get(error.status_code, error.detail)
-    code = codes.get(error.status_code, "bad_request")
-    return _json(_refusal(code, message), error.status_code, dict(error.headers or {}))
 
 
 async def _told_by_accident(request: Request, error: Exception) -> Response:
@@ -267,5 +235,7 @@ def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | 
 
 
 @cache
-def _schema() -> bytes:
-    return json.dumps(catalog.schema(), indent=1).encode()
+def _schema() -> tuple[bytes, str]:
+    """The schema, and the tag by which a client knows it again."""
+    content = json.dumps(catalog.schema(), indent=1).encode()
+    return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ from bridge.crowd import Ticket
 
 App = Callable[..., Any]
 Upgrade = Callable[[asyncio.Transport, Ticket, str, bytes, bytes], None]
+QUIET = logging.getLogger("bridge.http.parser")
+QUIET.setLevel(logging.ERROR)
+"""What a stranger sends is no line of the log: it is counted, and gathered like every refusal."""
+
 SLACK = 5.0
 """Seconds that a body may take beyond the deadline of the application, which can still say why."""
 
@@ -23,9 +28,10 @@ SLACK = 5.0
 class HttpSide:
     """What all HTTP connections of the process share."""
 
-    def __init__(self, app: App, config: Config, upgrade: Upgrade) -> None:
+    def __init__(self, app: App, config: Config, upgrade: Upgrade, garbage: Callable[[str], None]) -> None:
         self.config = config
         self.upgrade = upgrade
+        self.garbage = garbage
         self.state = ServerState()
         self.uvicorn = uvicorn.Config(
             app,
@@ -58,6 +64,7 @@ class HttpConnection(H11Protocol):
     def __init__(self, shared: HttpSide, ticket: Ticket, remote: str) -> None:
         super().__init__(shared.uvicorn, shared.state, {}, _loop=asyncio.get_running_loop())
         self.ws_protocol_class = asyncio.Protocol  # anything but None: upgrades are wanted
+        self.logger = QUIET
         self._shared = shared
         self._ticket: Ticket | None = ticket
         self._remote = remote
@@ -81,6 +88,17 @@ class HttpConnection(H11Protocol):
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
         self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """It is no HTTP. Behind an answer that was given already there is nothing left to say."""
+        self._shared.garbage(self._remote)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # whoever was about to answer it has nobody to answer any more
+            self.cycle.message_event.set()
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that has said everything may close its half and still be answered."""
@@ -111,8 +129,16 @@ class HttpConnection(H11Protocol):
             self._ticket = None
 
     def _watch(self) -> None:
-        """One deadline for each thing that is waited for, counted from its beginning."""
+        """One deadline for each thing that is waited for, counted from its beginning.
+
+        Whoever is being answered keeps its place; whoever was, or has yet to ask, gives it to who needs it.
+        """
         waits_for = self._phase()
+        if self._ticket is not None:
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._ticket.stays()
+            else:
+                self._ticket.may_give_way(self.transport.abort)
         if waits_for == self._waits_for:
             return
         self._stop_clock()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -29,7 +30,10 @@ TURNED_AWAY = (
     *("bad_request", "bad_path", "bad_method", "bad_handshake", "head_too_large", "head_too_slow"),
     *("not_serving", "too_many", "too_many_from_address", "too_many_unauthenticated"),
     "too_fast_from_address",
+    "gave_way",
+    "body_too_slow",
     *(
+        "wrong_host",
         "wrong_origin",
         "no_token",
         "several_tokens",
@@ -129,6 +133,25 @@ class Metrics(Collector):
     def _keep(self, name: str, about: str, meter: Kept) -> Kept:
         self._families.append((name, about, meter))
         return meter
+
+
+class Numbers:
+    """The text, written in one thread at a time: those who ask meanwhile share the next one."""
+
+    def __init__(self, write: Callable[[], bytes]) -> None:
+        self._write = write
+        self._text = b""
+        self._begun = 0
+        self._writing = asyncio.Lock()
+
+    async def text(self) -> bytes:
+        """As it was after this call, or later."""
+        known = self._begun
+        async with self._writing:
+            if self._begun == known:
+                self._begun += 1
+                self._text = await asyncio.to_thread(self._write)
+            return self._text
 
 
 def _family(name: str, about: str, meter: Meter) -> Metric:

@@ -22,8 +22,8 @@ class Listener(Protocol):
     async def answers(self, connection_id: str) -> bool:
         """Whether a connection of this bridge is there and shows it."""
 
-    def alarm(self, group: str, agent: str, connection_id: str) -> None:
-        """Somebody tried to take over a session of an agent."""
+    def alarm(self, group: str, agent: str, connection_id: str, *, stolen: bool) -> None:
+        """Somebody tried to take over a session of an agent; `stolen`: by the token that counts there."""
 
     def errand(self, work: Any) -> None: ...
 
@@ -55,9 +55,11 @@ class Neighbours:
             return False
         return reply.payload == YES
 
-    async def alarm(self, group: str, agent: str, connection_id: str) -> None:
+    async def alarm(self, group: str, agent: str, connection_id: str, *, stolen: bool = False) -> None:
         """Tell every bridge, this one included, that a session of the agent was reached for."""
-        told = pydantic_core.to_json({"group": group, "agent": agent, "connection": connection_id})
+        told = pydantic_core.to_json(
+            {"group": group, "agent": agent, "connection": connection_id, "stolen": stolen}
+        )
         try:
             await self._connection.send(bridge_subject(group, "alarm"), told)
         except BackchannelError as problem:
@@ -75,7 +77,8 @@ class Neighbours:
         try:
             told = pydantic_core.from_json(message.payload)
             group, agent, connection_id = told["group"], told["agent"], told["connection"]
+            stolen = told.get("stolen") is True
         except (ValueError, KeyError, TypeError):
             log.warning("an alarm cannot be read", subject=message.subject)
             return
-        self._listener.alarm(str(group), str(agent), str(connection_id))
+        self._listener.alarm(str(group), str(agent), str(connection_id), stolen=stolen)

@@ -63,8 +63,11 @@ class Pacing:
         """What all connections of one agent share."""
         return self._agents.of(owner)
 
-    def require(self, owner: tuple[str, str], now: float) -> None:
-        """Let one message of an agent pass that came without a connection. Raises RateLimited."""
+    def require(self, owner: tuple[str, str], now: float, size: int = 0) -> None:
+        """Let one message of an agent, of `size` bytes, pass that came without a connection.
+
+        Raises RateLimited.
+        """
         if wait := self.of(owner).take(now):
             problem = f"{owner[1]} sends more than {self._together} messages a second."
             raise RateLimited(problem, retry_after=round(wait, 3))

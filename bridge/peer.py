@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from bridge.house import House
 
 log = structlog.get_logger("bridge.peer")
-security = structlog.get_logger("bridge.security")
 FAULT = 1011
 
 
@@ -226,8 +225,7 @@ class Peer:
         user = f"{self.wire.connection_id}:{in_reply_to}"
         try:
             if not await self.house.nonces.spend(claims, user, self.house.clock()):
-                security.warning("nonce_used_again", agent=claims.sub, remote=self.wire.remote)
-                self.house.chronicle.suspected(claims, "nonce_used_again", self.wire.remote)
+                self.house.blotter.suspect("nonce_used_again", claims, self.wire.remote)
                 raise Forbidden("This token has been used; renew with a fresh one.", field="token")
         except BackchannelError as error:
             self.refuse(error, in_reply_to)
@@ -275,7 +273,7 @@ class Peer:
         why = self.house.keyring.why_not_any_more(token) if token is not None else None
         if token is None or why is None:
             return
-        security.warning("sent_away", agent=token.sub, remote=self.wire.remote, why=why)
+        self.house.blotter.warn("sent_away", agent=token.sub, remote=self.wire.remote, why=why)
         self.send_away(CloseCode.FORBIDDEN, "this token is not accepted any more")
 
     def refuse(self, error: BackchannelError, in_reply_to: str | None) -> None:
@@ -300,6 +298,13 @@ class Peer:
         """From where acknowledgements count."""
         self.holding = holding
         self._acknowledged = Acknowledgement(holding.record.standing.acked)
+
+    async def change_session(self) -> None:
+        """Somebody else has shown the session token of this connection: it gets another one."""
+        if self.holding is not None and not self.gone:
+            await self.house.positions.withdraw(self.holding)
+            if not self.gone:
+                self.say({"type": "session", "session": self.holding.session})
 
     # ---- is it there, and how it ends
 

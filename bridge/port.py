@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -16,20 +18,21 @@ from websockets.datastructures import Headers
 from websockets.exceptions import HeaderLineTooLong, InvalidHeader, RequestLineTooLong, TooManyHeaders
 from websockets.http11 import Request, Response
 
+from backchannel.delivery.doors import At, Check, Door, composed
 from backchannel.delivery.token import MAX_TOKEN_BYTES
-from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Goodbye
 from bridge.config import Config
 from bridge.crowd import Crowd, Ticket
 from bridge.deflate import OFFER
-from bridge.doorstep import Arrival, Departure
+from bridge.doorstep import Arrival, Departure, local_address
+from bridge.handshake import RETRY_AFTER, Handshake, Knock, checks_of, no_room
 from bridge.heartbeat import Heartbeat
 from bridge.host import Site
 from bridge.http_connection import App, HttpConnection, HttpSide
 from bridge.metrics import Metrics
 from bridge.room import Room
 from bridge.threshold import Threshold
-from bridge.upgrade import Gate, Handshake, TurnedAway
+from bridge.upgrade import Gate, TurnedAway
 from bridge.wire import Wire
 
 log = structlog.get_logger("bridge.port")
@@ -37,8 +40,8 @@ QUIET = logging.getLogger("bridge.websocket")
 QUIET.setLevel(logging.ERROR)
 
 PATH = "/ws"
+PROBE = re.compile(rb"GET /health/(live|ready)(?:\?[^ ]*)? HTTP/1\.1\r?\n")
 WANTS_WEBSOCKET = re.compile(rb"\nupgrade[ \t]*:[ \t]*websocket[ \t]*\r?\n", re.IGNORECASE)
-RETRY_AFTER = 1
 HELLO_BYTES = 2 * MAX_TOKEN_BYTES
 ABORT_SECONDS = 0.5
 TOO_LARGE = (RequestLineTooLong, HeaderLineTooLong, TooManyHeaders)
@@ -47,12 +50,6 @@ EXTRA = {
     405: ("Allow", "GET"),
     426: ("Upgrade", "websocket"),
 }
-NO_ROOM = {
-    "too_many": (503, "The bridge is full; try again in a moment."),
-    "too_many_from_address": (429, "There are too many connections from this address."),
-    "too_fast_from_address": (429, "Connections from this address come too fast; slow down."),
-    "too_many_unauthenticated": (429, "Too many connections have not said who they are yet."),
-}
 
 
 class Port:
@@ -60,18 +57,24 @@ class Port:
 
     Args:
         app: what answers HTTP, as an ASGI application.
+        sockets: how many the process may have of clients, if that is bounded.
     """
 
-    def __init__(self, config: Config, metrics: Metrics, site: Site, gate: Gate, app: App) -> None:
+    def __init__(
+        self, config: Config, metrics: Metrics, site: Site, gate: Gate, app: App, sockets: int | None = None
+    ) -> None:
         self.config = config
         self.metrics = metrics
-        self.crowd = Crowd(config, metrics)
         self.room = Room(config, metrics, lambda wire: site.host.admit(wire))
         self.loop = self.room.loop
+        self.crowd = Crowd(config, metrics, self.loop.time, sockets)
         self.passing: set[Arrival | Departure] = set()
         self._site = site
         self._gate = gate
-        self._http = HttpSide(app, config, self.upgrade)
+        self._http = HttpSide(app, config, self.upgrade, self._garbage)
+        self._arriving = composed(Door.WEBSOCKET, At.ARRIVAL, checks_of(gate, self.loop.time))
+        self._room_for_requests = composed(Door.PAGE, At.ARRIVAL, {Check.ROOM: Ticket.become_request})
+        self._recording = composed(Door.WEBSOCKET, At.REFUSAL, {Check.AUDIT: gate.note})
         self._heartbeat = Heartbeat(self.room, metrics, lambda: site.host.heartbeat_seconds, self._tick)
         self._server: asyncio.Server | None = None
         self._threshold: Threshold | None = None
@@ -145,10 +148,12 @@ class Port:
         """A WebSocket handshake goes to the gate, everything else to HTTP."""
         if WANTS_WEBSOCKET.search(head):
             self.upgrade(transport, ticket, remote, head, rest)
-        elif ticket.become_request():
+        elif all(has_room(ticket) for has_room in self._room_for_requests):
             HttpConnection(self._http, ticket, remote).begin(transport, head + rest)
+        elif (answer := self._probed(transport, head)) is not None:
+            Departure(self, transport, ticket).begin(answer)
         else:
-            self.refuse(transport, ticket, remote, _no_room("too_many"))
+            self.refuse(transport, ticket, remote, no_room("too_many"))
 
     def upgrade(
         self, transport: asyncio.Transport, ticket: Ticket, remote: str, head: bytes, rest: bytes
@@ -157,39 +162,65 @@ class Port:
         protocol = Handshake(max_size=self.config.max_frame_bytes, extensions=[OFFER], logger=QUIET)
         protocol.receive_data(head)
         try:
-            answer, claims = self._admit(protocol, ticket)
+            request = _read(protocol)
+            knock = Knock(request.headers, request.path, ticket, local_address(transport))
+            answer = self._admit(protocol, request, knock)
         except TurnedAway as refusal:
             self.refuse(transport, ticket, remote, refusal)
             return
-        if claims is None:  # a stranger says hello, and nothing longer
+        if knock.claims is None:  # a stranger says hello, and nothing longer
             protocol.max_message_size = min(HELLO_BYTES, self.config.max_message_bytes)
         protocol.send_response(answer)
         transport.write(b"".join(protocol.data_to_send()))
         if ticket.since is not None:
             self.metrics.connect_seconds.observe(self.loop.time() - ticket.since)
-        Wire(self.room, transport, protocol, ticket, remote, claims).begin(rest)
+        wire = Wire(self.room, transport, protocol, ticket, remote, knock.claims)
+        if knock.claims is None:
+            ticket.may_give_way(wire.abort)
+        wire.begin(rest)
 
-    def _admit(self, protocol: Handshake, ticket: Ticket) -> tuple[Response, Claims | None]:
-        request = _read(protocol)
+    def _admit(self, protocol: Handshake, request: Request, knock: Knock) -> Response:
+        """The answer to a valid handshake at the right address, once everything was checked."""
+        first, *others = self._arriving
+        first(knock)  # the Host: by another name there is no address here either
         if request.path.partition("?")[0] != PATH:
             raise TurnedAway(404, "bad_path", "WebSockets are served at /ws.")
         answer = _shake(protocol, request)
         if not self._site.serving:
             state = "shutting down" if self._site.closing else "starting"
             raise TurnedAway(503, "not_serving", f"The bridge is {state}.", retry_after=RETRY_AFTER)
-        if not ticket.in_time(self.loop.time()):
-            raise _no_room("too_fast_from_address")
-        claims = self._gate.admit(request.headers)
-        no_room = ticket.become_wire(unknown=claims is None)
-        if no_room is not None:
-            raise _no_room(no_room)
-        return answer, claims
+        for check in others:
+            check(knock)
+        return answer
+
+    def _probed(self, transport: asyncio.Transport, head: bytes) -> bytes | None:
+        """The answer to an orchestrator that wants to know whether the process lives, when there is room for
+        nobody: it must not restart a bridge that is busy."""
+        found = PROBE.match(head)
+        if found is None:
+            return None
+        protocol = Handshake(logger=QUIET)
+        protocol.receive_data(head)
+        try:
+            request = _read(protocol)
+            self._gate.check_host(request.headers, local_address(transport))
+        except TurnedAway as refusal:
+            return written(refusal.status, refusal.message + "\n")
+        status, said = self._site.probe(found[1].decode())
+        return written(status, json.dumps({"status": said}) + "\n", kind="application/json")
+
+    def _garbage(self, remote: str) -> None:
+        self._note(TurnedAway(400, "bad_request", "This is no HTTP."), remote)
+
+    def _note(self, refusal: TurnedAway, remote: str) -> None:
+        self.metrics.turned_away.labels(refusal.reason).inc()
+        for record in self._recording:
+            record(refusal, remote)
 
     def refuse(self, transport: asyncio.Transport, ticket: Ticket, remote: str, refusal: TurnedAway) -> None:
         """Answer in words, and close once the client has read them."""
-        self.metrics.turned_away.labels(refusal.reason).inc()
-        self._gate.note(refusal, remote)
-        Departure(self, transport, ticket).begin(_written(refusal))
+        self._note(refusal, remote)
+        Departure(self, transport, ticket).begin(_refused(refusal))
 
 
 def _read(protocol: Handshake) -> Request:
@@ -216,28 +247,32 @@ def _shake(protocol: Handshake, request: Request) -> Response:
     raise TurnedAway(status, reason, f"This is not a valid WebSocket handshake: {problem}.")
 
 
-def _no_room(reason: str) -> TurnedAway:
-    status, message = NO_ROOM[reason]
-    return TurnedAway(status, reason, message, retry_after=RETRY_AFTER)
+def _refused(refusal: TurnedAway) -> bytes:
+    more = {}
+    if refusal.status in EXTRA:
+        name, value = EXTRA[refusal.status]
+        more[name] = value
+    if refusal.status == 426:
+        more["Sec-WebSocket-Version"] = "13"
+    if refusal.retry_after is not None:
+        more["Retry-After"] = str(refusal.retry_after)
+    return written(refusal.status, f"{refusal.message}\n", more)
 
 
-def _written(refusal: TurnedAway) -> bytes:
-    body = f"{refusal.message}\n".encode()
+def written(
+    status: int, text: str, more: Mapping[str, str] | None = None, kind: str = "text/plain; charset=utf-8"
+) -> bytes:
+    """A whole answer, after which the connection ends."""
+    body = text.encode()
     headers = Headers(
         {
             "Date": formatdate(usegmt=True),
             "Connection": "close",
-            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Type": kind,
             "Content-Length": str(len(body)),
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
         }
+        | dict(more or {})
     )
-    if refusal.status in EXTRA:
-        name, value = EXTRA[refusal.status]
-        headers[name] = value
-    if refusal.status == 426:
-        headers["Sec-WebSocket-Version"] = "13"
-    if refusal.retry_after is not None:
-        headers["Retry-After"] = str(refusal.retry_after)
-    return Response(refusal.status, HTTPStatus(refusal.status).phrase, headers, body).serialize()
+    return Response(status, HTTPStatus(status).phrase, headers, body).serialize()

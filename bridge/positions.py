@@ -15,6 +15,7 @@ from backchannel.delivery.acknowledgement import named
 from backchannel.delivery.resume import Standing
 from backchannel.errors import BackchannelError, Conflict, Forbidden
 from backchannel.jetstream.bucket import Bucket, Value
+from backchannel.protocol.identifier import is_identifier
 from bridge.seals import Seals, Tampered
 
 log = structlog.get_logger("bridge.positions")
@@ -83,13 +84,15 @@ class Record:
 class Holding:
     """A place while its connection lives here. `session` is the token for the next resume.
 
-    `released`: the connection has gone. `lost`: somebody else has taken the place.
+    `withdrawn` is the digest of the token before it, if that was in the wrong hands. `released`: the
+    connection has gone. `lost`: somebody else has taken the place.
     """
 
     place: Place
     record: Record
     revision: int
     session: str = field(repr=False)
+    withdrawn: str | None = None
     dirty: bool = False
     released: bool = False
     lost: bool = False
@@ -109,6 +112,11 @@ class Holding:
             return False
         self._change(replace(self.record, previous=None))
         return True
+
+    def withdraw(self, session: str, digest: str) -> None:
+        """Another session token counts from now on, and none from before."""
+        self.withdrawn, self.session = self.record.session, session
+        self._change(replace(self.record, session=digest, previous=None))
 
     def _change(self, record: Record) -> None:
         self.record = record
@@ -175,7 +183,7 @@ class Positions:
             Conflict: somebody else did since `kept` was read.
             Unavailable: it cannot be written now.
         """
-        session = secrets.token_urlsafe(32)
+        session = _fresh(place)
         known = kept.record.named if kept.record is not None else ()
         former = self.digest(place, presented) if presented else None
         taken = Record(standing, self.digest(place, session), former, known)
@@ -189,6 +197,12 @@ class Positions:
             before.lost, before.dirty = True, False
         self._held[place] = holding
         return holding
+
+    async def withdraw(self, holding: Holding) -> None:
+        """Its session token is in the wrong hands: another one counts, at once here, soon in the bucket."""
+        session = _fresh(holding.place)
+        holding.withdraw(session, self.digest(holding.place, session))
+        await self._write(holding)
 
     async def release(self, holding: Holding) -> None:
         """The connection has gone; write what it acknowledged last, now or when that is possible again."""
@@ -252,8 +266,20 @@ class Positions:
         """Somebody wrote in between: ourselves, unheard, or whoever took the place. True when all is said."""
         found = await self._bucket.get(str(holding.place))
         record = self._opened(holding.place, found).record if found is not None else None
-        if found is None or record is None or record.session != holding.record.session:
+        ours = (holding.record.session, holding.withdrawn)
+        if found is None or record is None or record.session not in ours:
             holding.lost = True
             return True
         holding.revision = found.revision
         return record == holding.record
+
+
+def owner_of(session: str) -> tuple[str, str] | None:
+    """Group and agent to whom a session token says it was given; only `Positions.recognises` proves it."""
+    _, group, agent = (*session.split("."), "", "")[:3]
+    return (group, agent) if is_identifier(group) and is_identifier(agent) else None
+
+
+def _fresh(place: Place) -> str:
+    """256 bits that nobody can guess, and whose it is: one that turns up elsewhere leads to its owner."""
+    return f"{secrets.token_urlsafe(32)}.{place.group}.{place.agent}"

@@ -81,6 +81,7 @@ class Threshold:
             task = self._port.loop.create_task(self._shake(conn, arrival))
             self._shaking.add(task)
             task.add_done_callback(lambda task: self._done(task, conn, ticket, arrival))
+            ticket.may_give_way(task.cancel)
 
     def _done(self, task: asyncio.Task[None], conn: socket.socket, ticket: Ticket, arrival: Arrival) -> None:
         """However it ended, also before it began."""

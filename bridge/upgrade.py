@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
+from backchannel.delivery.hosts import MORE, Hosts, name_of
 from backchannel.errors import BackchannelError, Expired
 from backchannel.protocol.claims import Claims
-from backchannel.protocol.frame import SUBPROTOCOL
 from backchannel.service.keyring import Keyring, NoNonce, Revoked, SentAway, WrongGroup
 from bridge.blotter import Blotter
 
@@ -46,54 +45,59 @@ class Head(Protocol):
 
 
 class Gate:
-    """Decides by Origin and token.
+    """Decides by Host, Origin and token.
 
     Args:
-        origins: web pages that may connect.
+        origins: web pages that may connect; the platform answers to the names in them, too.
+        hosts: more names of the platform.
     """
 
-    def __init__(self, keyring: Keyring, origins: Iterable[str]) -> None:
+    def __init__(self, keyring: Keyring, origins: Iterable[str], hosts: Iterable[str] = ()) -> None:
         self.keyring = keyring
         self.rights = keyring.rights
         self.blotter = Blotter()
+        self.public_url: Callable[[], str] = str
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        names = (_authority(origin) for origin in self._origins)
+        self._hosts = Hosts((*names, *hosts))
 
-    def admit(self, head: Head) -> Claims | None:
-        """Claims for a WebSocket; None for an allowed page that will send its token in ``hello``.
+    def check_host(self, head: Head, local: str | None, *, target: str = "/", old: bool = False) -> None:
+        """Let pass whoever calls the platform by a name of its own.
+
+        Args:
+            local: the address at which the connection came in.
+            target: of the request; an absolute one names a host itself (RFC 9112, 3.2.2).
+            old: in HTTP/1.0 Host may be missing; no browser speaks that.
 
         Raises:
-            TurnedAway: 401 or 403.
+            TurnedAway: 400 or 421.
         """
-        from_browser = self._check_origin(head)
-        token = _only(_offered(head))
-        if token is None and from_browser:
-            return None
-        return self._believe(token)
+        named = head.get_all("Host")
+        if len(named) > 1 or not (named or old):
+            raise TurnedAway(400, "bad_request", "A request names one Host.")
+        if "://" in target.partition("?")[0]:
+            named = [*named, _authority(target)]
+        if not all(self._is_ours(one, local) for one in named):
+            raise TurnedAway(
+                421,
+                "wrong_host",
+                f"No platform of this name is served here; whoever runs it may add it to {MORE}.",
+                detail=", ".join(named)[:200],
+            )
 
-    def admit_request(self, head: Head) -> Claims:
-        """Claims for an HTTP request, which must bring its token. Raises TurnedAway."""
-        self._check_origin(head)
-        return self._believe(_only(_offered(head)))
-
-    def believe(self, token: str) -> Claims:
-        """Claims for a token that came in a frame. Raises TurnedAway; why is in the log."""
-        try:
-            return self._believe(token)
-        except TurnedAway as refusal:
-            self.note(refusal, None)
-            raise
-
-    def note(self, refusal: TurnedAway, remote: str | None) -> None:
-        """Write down for the operator what the client is not told."""
-        self.blotter.note(refusal.reason, status=refusal.status, remote=remote, detail=refusal.detail)
-
-    def _check_origin(self, head: Head) -> bool:
+    def check_origin(self, head: Head) -> bool:
+        """Whether a web page asks, which must be one of ours. Raises TurnedAway."""
         origins = head.get_all("Origin")
         if any(origin.lower() not in self._origins for origin in origins):
             raise TurnedAway(403, "wrong_origin", "Pages of this origin may not connect here.")
         return bool(origins)
 
-    def _believe(self, token: str | None) -> Claims:
+    def token_in(self, head: Head) -> str | None:
+        """The one token in a request head. Raises TurnedAway if there are several."""
+        return _only(_offered(head))
+
+    def verified(self, token: str | None) -> Claims:
+        """Claims of somebody whose token is good. Raises TurnedAway."""
         if token is None:
             raise TurnedAway(401, "no_token", NEUTRAL)
         try:
@@ -103,12 +107,43 @@ class Gate:
         except BackchannelError as error:
             raise TurnedAway(401, _reason(error), NEUTRAL, detail=error.message) from None
 
+    def check_still(self, claims: Claims) -> None:
+        """That the key of the token counts still, and nobody revoked it since. Raises TurnedAway."""
+        why = self.keyring.why_not_any_more(claims)
+        if why is not None:
+            raise TurnedAway(401, "revoked", NEUTRAL, detail=why)
 
-class Handshake(ServerProtocol):
-    """The WebSocket protocol with our one subprotocol, which a client may leave out."""
+    def believe(self, token: str) -> Claims:
+        """Claims for a token that came in a frame. Raises TurnedAway; why is in the log."""
+        try:
+            return self.verified(token)
+        except TurnedAway as refusal:
+            self.note(refusal, None)
+            raise
 
-    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-        return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in subprotocols else None
+    def note(self, refusal: TurnedAway, remote: str | None) -> None:
+        """Write down for the operator what the client is not told."""
+        self.blotter.note(refusal.reason, status=refusal.status, remote=remote, detail=refusal.detail)
+
+    def refused(self, owner: tuple[str, str], error: BackchannelError, where: str) -> None:
+        """Write down that somebody known may not have what it asks for."""
+        if self.blotter.chronicle is not None:
+            said = {"code": error.code, "message": error.message, "field": error.field}
+            self.blotter.chronicle.refused_at(owner, said, where)
+
+    def _is_ours(self, authority: str, local: str | None) -> bool:
+        if self._hosts.admits(authority, local):
+            return True
+        ours = _authority(self.public_url())
+        return bool(ours) and name_of(authority) == name_of(ours)
+
+
+def _authority(url: str) -> str:
+    """Empty where the URL cannot be read."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
 
 
 def own_origins(host: str, port: int) -> list[str]:

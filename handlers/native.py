@@ -11,8 +11,10 @@ from backchannel.service.house import House
 from backchannel.service.keyring import Keyring
 from backchannel.service.native.callout import Callout
 from backchannel.service.native.door import Door
+from backchannel.service.native.gate import Gate
 from backchannel.service.native.passes import Passes
 from backchannel.service.native.reading import Reading
+from backchannel.service.native.servers import Servers
 from backchannel.service.native.turnstile import Turnstile
 from backchannel.service.rights import RightsInForce
 
@@ -27,17 +29,20 @@ async def admission(house: House) -> None:
         house.announce(service.name)
         await asyncio.Event().wait()
         return
-    passes, rights = Passes(house.connection), RightsInForce()
+    rights, servers = RightsInForce(), Servers(house.connection)
     keyring = Keyring(trust.tokens, time.time, house.groups, rights=rights, nonce_needed=trust.nonce_needed)
-    turnstile = Turnstile(house, keyring, passes)
-    callout = Callout(house, keyring, Nkey(trust.callout), passes)
-    door = Door(house, passes, rights)
+    passes = Passes(house.connection, lambda claims: keyring.why_not_any_more(claims) is None)
+    turnstile = Turnstile(house, keyring, passes, servers)
+    callout = Callout(house, keyring, Nkey(trust.callout), passes, servers)
+    listening = await house.connection.another("native")
+    gate = Gate(house.settings, passes, rights, turnstile.keep_out)
+    door = Door(house, listening, gate)
     try:
         await rights.open(house.connection, lambda group, entity: turnstile.look())
         await passes.open()
         await door.open()
         await callout.open()
-        readings = [Reading(house, group, passes, door) for group in house.groups]
+        readings = [Reading(house, listening, group, passes, gate) for group in house.groups]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(turnstile.run())
             for reading in readings:
@@ -48,5 +53,7 @@ async def admission(house: House) -> None:
     finally:
         await callout.close()
         await door.close()
+        await gate.close()
+        await listening.close()
         await passes.close()
         await rights.close()

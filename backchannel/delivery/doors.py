@@ -17,6 +17,8 @@ class Door(StrEnum):
     STORE = "POST /store"
     APPROVALS = "POST /approvals"
     LEAVE = "callback leave"
+    PAGE = "GET of a page"
+    NUMBERS = "GET /metrics and the details of /health"
     NATIVE_LOGIN = "native login"
     NATIVE_PUBLISH = "native publish"
     NATIVE_QUERY = "native query"
@@ -47,8 +49,10 @@ class At(StrEnum):
     """When a check is made."""
 
     ARRIVAL = "once, as a connection comes in"
+    HELLO = "once, as a connection says who it is"
     OPEN = "again and again while a connection is open"
     MESSAGE = "for every message or request"
+    ACT = "before anything is done for a message that has been read"
     REFUSAL = "when something was refused"
 
 
@@ -59,27 +63,38 @@ class Without:
     why: str
 
 
-ARRIVING, OPEN, EACH = (At.ARRIVAL,), (At.ARRIVAL, At.OPEN), (At.MESSAGE,)
+ARRIVING, OPEN, EACH, ACTING = (At.ARRIVAL,), (At.ARRIVAL, At.OPEN), (At.MESSAGE,), (At.ACT,)
 IS_NO_HTTP = Without("NATS has neither Host nor Origin")
 LET_IN = Without("the login spent it: what comes later belongs to that connection")
 ON_RECORD = (At.REFUSAL,)
+NO_BODY = Without("only the head is read, which is limited before anything is made of it")
+FOR_ALL = Without("what it shows is for everybody, and waits in memory")
 
 _HTTP: Mapping[Check, tuple[At, ...] | Without] = {
     Check.HOST: EACH,
     Check.ORIGIN: EACH,
-    Check.ROOM: EACH,
     Check.IDENTITY: EACH,
-    Check.KEY: EACH,
-    Check.REVOCATION: EACH,
-    Check.PACE: EACH,
+    Check.ROOM: (At.ARRIVAL, At.MESSAGE),
     Check.SIZE: EACH,
+    Check.PACE: EACH,
     Check.BYTES: EACH,
     Check.WORK: EACH,
     Check.NONCE: EACH,
+    Check.KEY: EACH,
+    Check.REVOCATION: EACH,
     Check.RIGHTS: EACH,
     Check.AUDIT: ON_RECORD,
 }
-"""The order is the one in which they are made: nothing is read from a stranger, nothing spent on garbage."""
+"""The order is the one in which they are made: nothing is read from a stranger, nothing is spent on garbage.
+Whether the credential still counts is looked at last, for a body may take half a minute to come."""
+
+_READING: Mapping[Check, tuple[At, ...] | Without] = {
+    **_HTTP,
+    Check.SIZE: NO_BODY,
+    Check.BYTES: NO_BODY,
+    Check.WORK: Without("numbers are written by one thread at a time, for all who ask meanwhile"),
+    Check.RIGHTS: Without("everybody whom the platform believes may read them: they name no agent"),
+}
 
 _NATIVE: Mapping[Check, tuple[At, ...] | Without] = {
     Check.HOST: IS_NO_HTTP,
@@ -90,10 +105,10 @@ _NATIVE: Mapping[Check, tuple[At, ...] | Without] = {
     Check.ROOM: EACH,
     Check.WORK: EACH,
     Check.SIZE: EACH,
-    Check.KEY: EACH,
-    Check.REVOCATION: EACH,
+    Check.KEY: ACTING,
+    Check.REVOCATION: ACTING,
     Check.NONCE: LET_IN,
-    Check.RIGHTS: EACH,
+    Check.RIGHTS: ACTING,
     Check.AUDIT: ON_RECORD,
 }
 """Who it is stands in the subject, which the NATS server enforces. Pace and room come before any reading."""
@@ -104,9 +119,9 @@ DOORS: Mapping[Door, Mapping[Check, tuple[At, ...] | Without]] = {
         Check.ORIGIN: ARRIVING,
         Check.ROOM: ARRIVING,
         Check.IDENTITY: ARRIVING,
-        Check.KEY: OPEN,
-        Check.REVOCATION: OPEN,
-        Check.NONCE: ARRIVING,
+        Check.KEY: (At.ARRIVAL, At.HELLO, At.OPEN),
+        Check.REVOCATION: (At.ARRIVAL, At.HELLO, At.OPEN),
+        Check.NONCE: (At.HELLO,),
         Check.WORK: EACH,
         Check.SIZE: EACH,
         Check.PACE: EACH,
@@ -118,8 +133,17 @@ DOORS: Mapping[Door, Mapping[Check, tuple[At, ...] | Without]] = {
     Door.APPROVALS: _HTTP,
     Door.LEAVE: {
         **_HTTP,
+        Check.KEY: Without("there is one, that of supervision now: whatever another key signed is forged"),
         Check.NONCE: Without("a leave answers one request, once: the request is decided then"),
     },
+    Door.PAGE: {
+        **dict.fromkeys(_HTTP, FOR_ALL),
+        Check.HOST: EACH,
+        Check.ROOM: ARRIVING,
+        Check.SIZE: NO_BODY,
+        Check.AUDIT: ON_RECORD,
+    },
+    Door.NUMBERS: _READING,
     Door.NATIVE_LOGIN: {
         **_NATIVE,
         Check.PACE: ARRIVING,
@@ -150,6 +174,8 @@ def checks(door: Door, at: At) -> tuple[Check, ...]:
 def composed(door: Door, at: At, steps: Mapping[Check, Step]) -> tuple[Step, ...]:
     """The steps of an edge in the order of the table.
 
+    A step that makes several checks at once is given for each, and stands where the first of them does.
+
     Raises:
         LookupError: a check of the table has no step here, or a step has no place in the table. An edge is
             composed when its process starts, so that none opens with a check missing.
@@ -159,4 +185,4 @@ def composed(door: Door, at: At, steps: Mapping[Check, Step]) -> tuple[Step, ...
     unknown = [check.name for check in steps if check not in wanted]
     if missing or unknown:
         raise LookupError(f"{door.value}, {at.name}: no step for {missing}, no place for {unknown}.")
-    return tuple(steps[check] for check in wanted)
+    return tuple(dict.fromkeys(steps[check] for check in wanted))

@@ -42,6 +42,10 @@ class Keys:
         """Whether what this key signed is believed now."""
         return any(self.candidates(kid, now))
 
+    def good(self, now: float) -> tuple[str, ...]:
+        """The ids of all keys that are believed now."""
+        return tuple(key.kid for key in self.candidates(None, now))
+
     def rotated(self, secret: bytes, now: float, until: float) -> Keys:
         """With a new key that signs; the one before it is believed until `until`. Lapsed ones are dropped."""
         before = [Key(self.current.secret, until), *self.former]

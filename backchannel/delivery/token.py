@@ -10,16 +10,13 @@ from pydantic import ValidationError
 
 from backchannel.delivery.keys import Key, Keys
 from backchannel.errors import BadMessage, Expired, Forbidden
-from backchannel.protocol.claims import AUDIENCE, Claims
+from backchannel.protocol.claims import AUDIENCE, MAX_CLOCK_SKEW, Claims
 from backchannel.protocol.identifier import is_reserved
 
 ALGORITHM = "HS256"
 """The one algorithm that counts; a header with another one is refused before any key is tried."""
 
 MAX_TOKEN_BYTES = 16_384
-MAX_CLOCK_SKEW = 60.0
-"""Seconds by which a token's beginning may lie in our future. Expiry has no such grace."""
-
 _TWINS = (("sub", "entity_id"), ("iat", "issued_at"), ("exp", "expires_at"))
 _REQUIRED = ["sub", "aud", "iat", "exp", "jti"]
 

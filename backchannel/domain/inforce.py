@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backchannel.protocol.claims import Claims, SupervisionLevel, Tools
+from backchannel.protocol.claims import MAX_CLOCK_SKEW, Claims, SupervisionLevel, Tools
 from backchannel.protocol.identifier import Identifier
 
 Names = Annotated[tuple[Identifier, ...], Field(max_length=1024)]
@@ -71,16 +71,21 @@ def why_refused(claims: Claims, inforce: InForce | None, now: float) -> str | No
     Args:
         now: seconds since 1970, UTC.
     """
-    return why_revoked(claims, inforce) or why_sent_away(claims, inforce, now)
+    return why_revoked(claims, inforce, now) or why_sent_away(claims, inforce, now)
 
 
-def why_revoked(claims: Claims, inforce: InForce | None) -> str | None:
-    """Why this token is of no use any more, while a fresh one of the same entity would be."""
-    if inforce is not None and inforce.revoked_before is not None and claims.iat < inforce.revoked_before:
-        return (
-            f"The tokens of {claims.sub!r} from before {inforce.revoked_before} were revoked by {inforce.by}."
-        )
-    return None
+def why_revoked(claims: Claims, inforce: InForce | None, now: float) -> str | None:
+    """Why this token is of no use any more, while a fresh one of the same entity would be.
+
+    A token whose beginning lies ahead of our clock may have been made up to `MAX_CLOCK_SKEW` before that; so
+    one that may be from before the revocation counts as that.
+    """
+    if inforce is None or inforce.revoked_before is None:
+        return None
+    made = claims.iat if claims.iat <= now else claims.iat - MAX_CLOCK_SKEW
+    if made >= inforce.revoked_before:
+        return None
+    return f"The tokens of {claims.sub!r} from before {inforce.revoked_before} were revoked by {inforce.by}."
 
 
 def why_sent_away(claims: Claims, inforce: InForce | None, now: float) -> str | None:

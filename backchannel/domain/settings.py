@@ -194,6 +194,13 @@ class Limiting(Section):
         le=1_000_000,
         description="Messages that one agent may send a second over all its connections to a bridge.",
     )
+    agent_bytes_per_second: int = Field(
+        default=2_097_152,
+        ge=65_536,
+        le=1_073_741_824,
+        description="Bytes that one agent may have stored a second, its copies in inboxes included, over all"
+        " its connections.",
+    )
 
 
 class Settings(Section):

@@ -1,4 +1,4 @@
-"""What of a data folder may be used: ours, closed to others, and no link to something else."""
+"""What of a data folder may be used: ours, closed to others, and no link to something else.
 
 Whoever may write into a folder can put a link, a pipe or a file of their own where the platform expects its
 own. So a file is judged by what was opened, not by its name: that cannot change in between. The folders above

@@ -104,6 +104,10 @@ class Connection:
             raise refusal(self._address)
         raise Unavailable(self._absent(), retry_after=1.0)
 
+    async def another(self, name: str) -> Connection:
+        """One more to the same server with the same login, for what must not hold up or cut this one."""
+        return await Connection.open(self._address, name=name, wait=None, inbox=self._inbox)
+
     async def close(self) -> None:
         """Send what is waiting to be sent, and end. Never takes longer than a few seconds."""
         self._closing = True

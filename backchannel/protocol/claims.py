@@ -10,6 +10,9 @@ from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.lane import Lane
 
 AUDIENCE = "backchannel"
+MAX_CLOCK_SKEW = 60.0
+"""Seconds by which a token's beginning may lie in our future. Expiry has no such grace."""
+
 EntityType = Literal["agent", "human", "service"]
 SupervisionLevel = Literal["autonomous", "low", "medium", "high", "locked"]
 Strict = Annotated[bool, Field(strict=True)]

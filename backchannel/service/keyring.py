@@ -58,33 +58,35 @@ class Keyring:
         self._groups = frozenset(groups)
         self._nonce_needed = nonce_needed
         self._most = most
-        self._known_by: Keys | None = None
+        self._trusted: tuple[str, ...] | None = None
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
     def verify(self, token: str) -> Claims:
         """What the token says. Raises Expired or BadToken, with a message that is for the log only."""
-        claims = self._read(token)
-        if (why := self.rights.why_revoked(claims)) is not None:
+        claims, now = self._read(token), self._clock()
+        if (why := self.rights.why_revoked(claims, now)) is not None:
             raise Revoked(why)
-        if (why := self.rights.why_sent_away(claims, self._clock())) is not None:
+        if (why := self.rights.why_sent_away(claims, now)) is not None:
             raise SentAway(why)
-        return claims
+        return claims if claims.iat <= now else self._seen(token, claims, now)
 
     def why_not_any_more(self, claims: Claims) -> str | None:
         """Why a token that was verified before is not believed now; None if it is."""
         now = self._clock()
-        if claims.kid is not None and not self._keys().trusts(claims.kid, now):
+        if claims.kid is None:
+            return f"Nobody knows which key signed the token of {claims.sub!r}."
+        if not self._keys().trusts(claims.kid, now):
             return f"The key {claims.kid} that signed the token of {claims.sub!r} was retired."
         return self.rights.why_refused(claims, now)
 
     def changed(self) -> bool:
-        """Whether the keys are others than at the last call."""
-        former, self._known_by = self._known_by, self._keys()
-        return former is not None and former is not self._known_by
+        """Whether other keys are believed than at the last call: the file has changed, or one has lapsed."""
+        former, self._trusted = self._trusted, self._keys().good(self._clock())
+        return former is not None and former != self._trusted
 
     def _read(self, token: str) -> Claims:
         keys, now = self._keys(), self._clock()
-        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        digest = _digest(token)
         known = self._verified.get(digest)
         if known is not None and known.exp > now and known.kid and keys.trusts(known.kid, now):
             self._verified.move_to_end(digest)
@@ -96,6 +98,13 @@ class Keyring:
             self._check_reusable(claims)
             self._remember(digest, claims)
         return claims
+
+    def _seen(self, token: str, claims: Claims, now: float) -> Claims:
+        """A token dated ahead was made by now at the latest: what is revoked later is this one, too."""
+        seen = claims.model_copy(update={"iat": int(now)})
+        if claims.nonce is None:
+            self._remember(_digest(token), seen)
+        return seen
 
     def _check_group(self, claims: Claims) -> None:
         group = claims.collaboration_group
@@ -110,3 +119,7 @@ class Keyring:
         self._verified[digest] = claims
         if len(self._verified) > self._most:
             self._verified.popitem(last=False)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()

@@ -126,14 +126,14 @@ class RightsInForce:
 
     def why_refused(self, claims: Claims, now: float) -> str | None:
         """Why the token is not believed now, for the log; None if it is."""
-        return self.why_revoked(claims) or self.why_sent_away(claims, now)
+        return self.why_revoked(claims, now) or self.why_sent_away(claims, now)
 
-    def why_revoked(self, claims: Claims) -> str | None:
+    def why_revoked(self, claims: Claims, now: float) -> str | None:
         """Why this token is not believed any more; None if it is."""
         group = claims.collaboration_group
         if (revoked := self._known.get(_key_of_token(group, claims.jti))) is not None:
             return f"This token of {claims.sub!r} was revoked by {revoked.by}."
-        return why_revoked(claims, self.of(group, claims.sub))
+        return why_revoked(claims, self.of(group, claims.sub), now)
 
     def why_sent_away(self, claims: Claims, now: float) -> str | None:
         """Why its bearer is not let in for now; None if it is."""

@@ -95,6 +95,7 @@ class Hotel:
         self.ready = True
         self.heartbeat_seconds = heartbeat_seconds
         self.peers: list[Witness] = []
+        self.charged: list[tuple[tuple[str, str], int]] = []
         self.stored: list[tuple[Claims, dict[str, Any]]] = []
         self.outcome: tuple[Any, ...] | BackchannelError = ("full", "0000abcd.7", "active")
         self.parts: dict[str, Any] = {
@@ -115,6 +116,12 @@ class Hotel:
         self.on_admit(peer)
         self._changed.set()
         return peer
+
+    def charge(self, owner: tuple[str, str], size: int) -> None:
+        self.charged.append((owner, size))
+
+    async def spend(self, claims: Claims) -> bool:
+        return True
 
     async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
         self.stored.append((claims, content))

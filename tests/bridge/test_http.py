@@ -25,6 +25,7 @@ from backchannel.errors import (
     Unavailable,
     WrongSender,
 )
+from bridge.metrics import Numbers
 from tests.bridge.conftest import PATIENCE, Opener, Running, hang_up, read_all, read_head, status_of
 
 
@@ -331,13 +332,14 @@ async def test_a_body_that_is_too_large_is_refused_with_413_and_the_connection_l
     bridge: Running,
 ) -> None:
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     size = 2_000_000
     writer.write(f"{head}Content-Length: {size}\r\n\r\n".encode() + b"x" * size)
     first = await read_head(reader)
     assert status_of(first) == 413
     await reader.readuntil(b"}\n")
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert bridge.hotel.charged == [(("main", "scout"), size)]  # it was read, if not kept
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert status_of(await read_head(reader)) == 200
     await hang_up(writer)
 
@@ -350,7 +352,7 @@ async def test_a_body_of_unknown_length_is_measured_while_it_comes(bridge: Runni
 
 async def test_a_client_may_ask_before_it_sends_much(bridge: Running) -> None:
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     body = update()
     writer.write(f"{head}Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
     assert status_of(await read_head(reader)) == 100
@@ -366,7 +368,7 @@ async def test_a_client_may_ask_before_it_sends_much(bridge: Running) -> None:
 async def test_a_slow_body_is_given_up_with_408(opened: Opener) -> None:
     bridge = await opened(body_seconds=0.1)
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     writer.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
     answer = await read_all(reader)
     assert status_of(answer) == 408
@@ -374,11 +376,41 @@ async def test_a_slow_body_is_given_up_with_408(opened: Opener) -> None:
     await hang_up(writer)
 
 
+@pytest.mark.parametrize("sent", [b"", b"x" * 1000])
+async def test_a_body_that_does_not_come_on_is_given_up_with_408(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("bridge.body.FIRST_SECONDS", 0.1)
+    bridge = await opened(body_bytes_per_second=1_000_000, body_seconds=3600.0)
+    reader, writer = await bridge.dial()
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    writer.write(f"{head}Content-Length: 100000\r\n\r\n".encode() + sent)
+    assert status_of(await read_all(reader)) == 408
+    assert bridge.metrics.turned_away.labels("body_too_slow").value == 1
+    await hang_up(writer)
+
+
+async def test_who_shows_its_schema_is_not_sent_it_again(bridge: Running) -> None:
+    tag = (await ask(bridge, "GET", "/schema.json")).headers["etag"]
+    again = await ask(bridge, "GET", "/schema.json", headers={"If-None-Match": tag})
+    assert (again.status, again.body) == (304, b"")
+
+
+async def test_those_who_ask_for_numbers_at_once_share_them(bridge: Running) -> None:
+    written = []
+    text = bridge.metrics.text
+    numbers = Numbers(lambda: (written.append(True), text())[1])
+    assert len(set(await asyncio.gather(*(numbers.text() for _ in range(50))))) <= 2
+    assert len(written) == 2
+    await numbers.text()
+    assert len(written) == 3
+
+
 async def test_a_client_that_leaves_in_the_middle_of_its_body_stores_nothing(
     bridge: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader, writer = await bridge.dial()
-    head = f"POST /store HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bridge.token()}\r\n"
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bridge.token()}\r\n"
     writer.write(f"{head}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
     assert status_of(await read_head(reader)) == 100  # now it waits for the body
     writer.write(b"{")
@@ -400,7 +432,7 @@ async def test_a_client_that_does_not_read_its_answer_is_dropped(
     bridge.port.crowd.on_empty = gone.set
     _, writer = await bridge.dial()
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    writer.write(f"GET /schema.json HTTP/1.1\r\nHost: x\r\nConnection: {ending}\r\n\r\n".encode())
+    writer.write(f"GET /schema.json HTTP/1.1\r\nHost: localhost\r\nConnection: {ending}\r\n\r\n".encode())
     await asyncio.wait_for(gone.wait(), PATIENCE)
     await hang_up(writer)
 

@@ -49,7 +49,7 @@ async def test_a_frame_in_the_same_packet_as_the_handshake_is_not_lost(bridge: R
     await hang_up(writer)
 
 
-@pytest.mark.parametrize("said", [b"", b"G", b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websock"])
+@pytest.mark.parametrize("said", [b"", b"G", b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websock"])
 async def test_who_does_not_finish_its_head_is_cut_off_at_the_deadline(opened: Opener, said: bytes) -> None:
     bridge = await opened(head_seconds=0.1)
     assert await bridge.exchange(said) == b""
@@ -225,13 +225,86 @@ async def test_pages_that_do_not_say_who_they_are_cannot_take_every_place(opened
 
 async def test_there_is_a_limit_for_http_connections_and_it_leaves_websockets_alone(opened: Opener) -> None:
     bridge = await opened(max_requests=1)
-    kept = await bridge.dial()
-    kept[1].write(GET)
-    await read_head(kept[0])
-    assert status_of(await bridge.exchange(GET)) == 503
+    busy = await storing(bridge)
+    assert status_of(await bridge.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 503
     async with bridge.client():
         pass
-    await hang_up(kept[1])
+    await hang_up(busy)
+
+
+async def storing(bridge: Running) -> asyncio.StreamWriter:
+    """A request that is being answered: it has been asked for its body."""
+    reader, writer = await bridge.dial()
+    head = f"POST /store HTTP/1.1\r\nHost: localhost\r\nX-Memory-Auth: {bridge.token()}\r\n"
+    writer.write(f"{head}Content-Length: 9\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert status_of(await read_head(reader)) == 100
+    return writer
+
+
+async def test_a_connection_that_waits_for_its_next_request_gives_way(opened: Opener) -> None:
+    bridge = await opened(max_requests=2, max_requests_per_address=2)
+    first, second = [await bridge.dial() for _ in range(2)]
+    for reader, writer in (first, second):
+        writer.write(GET)
+        assert status_of(await read_head(reader)) == 200
+    busy = await storing(bridge)
+    assert (await read_all(first[0])).endswith(b"}\n")  # the oldest of them had to go
+    second[1].write(GET)
+    assert status_of(await read_head_behind_body(second[0])) == 200
+    assert bridge.metrics.turned_away.labels("gave_way").value == 1
+    for writer in (busy, first[1], second[1]):
+        await hang_up(writer)
+
+
+async def read_head_behind_body(reader: asyncio.StreamReader) -> bytes:
+    await reader.readuntil(b"}\n")
+    return await read_head(reader)
+
+
+@pytest.mark.parametrize(("page", "status"), [("live", 200), ("ready", 200), ("ready", 503)])
+async def test_whether_it_lives_is_told_when_there_is_room_for_nobody(
+    opened: Opener, page: str, status: int
+) -> None:
+    bridge = await opened(max_requests=1)
+    bridge.hotel.parts["nats"] = {"up": status == 200}
+    busy = await storing(bridge)
+    request = f"GET /health/{page} HTTP/1.1\r\nHost: %s\r\n\r\n"
+    answer = await bridge.exchange((request % "localhost").encode())
+    assert status_of(answer) == status and b'{"status": "' in answer
+    assert status_of(await bridge.exchange((request % "evil.example").encode())) == 421
+    await hang_up(busy)
+
+
+async def test_a_newcomer_has_the_place_of_whoever_has_not_finished_its_head(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.crowd.HEADROOM", 0)
+    bridge = await opened(max_connections=2, max_per_address=2, max_requests=1, head_seconds=3600.0)
+    silent = [await bridge.dial() for _ in range(3)]
+    answer = await bridge.exchange(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert status_of(answer) == 200
+    for _, writer in silent:
+        await hang_up(writer)
+
+
+async def test_one_address_cannot_take_every_place_of_those_who_have_yet_to_say_who_they_are(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.crowd.GRACE", 3600.0)
+    bridge = await opened(max_unauthenticated=3, max_unauthenticated_per_address=1)
+    page = {"origin": bridge.origin, "additional_headers": {}}
+    async with bridge.client(**page) as first:
+        with pytest.raises(InvalidStatus) as refused:
+            async with bridge.client(**page):
+                pass
+        assert refused.value.response.status_code == 429
+        monkeypatch.setattr("bridge.crowd.GRACE", 0.0)
+        async with bridge.client(**page):  # who has had its time gives way
+            with pytest.raises(ConnectionClosed):
+                await first.recv()
+            assert bridge.port.crowd.unknown == 1
+    await empty(bridge)
+    assert bridge.port.crowd.unknown_from == {}
 
 
 async def test_more_sockets_than_can_be_told_no_are_dropped(
@@ -239,11 +312,12 @@ async def test_more_sockets_than_can_be_told_no_are_dropped(
 ) -> None:
     monkeypatch.setattr("bridge.crowd.HEADROOM", 0)
     bridge = await opened(max_connections=2, max_requests=1)
-    seated = [await bridge.dial() for _ in range(3)]
-    with contextlib.suppress(ConnectionError):
-        assert await bridge.exchange(b"") == b""
-    for _, writer in seated:
-        await hang_up(writer)
+    async with bridge.client(), bridge.client():
+        busy = await storing(bridge)
+        with contextlib.suppress(ConnectionError):
+            assert await bridge.exchange(b"") == b""
+        assert bridge.metrics.turned_away.labels("too_many").value == 1
+        await hang_up(busy)
     await empty(bridge)
     assert bridge.port.crowd._sockets_from == {}
 

@@ -55,7 +55,7 @@ class Program:
 
     async def request(self, path: str) -> tuple[int, Any]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.number)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         async with asyncio.timeout(LONG):
             answer = await reader.read()
         await hang_up(writer)

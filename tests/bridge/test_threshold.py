@@ -24,7 +24,7 @@ async def asked(bridge: Running, pair: Pair) -> bytes:
     """A request over TLS, its head right behind the handshake; the answer."""
     async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", bridge.number, ssl=trusting(pair[0]))
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answer = await read_all(reader)
     await hang_up(writer)
     return answer
@@ -67,6 +67,20 @@ async def test_a11_one_address_may_have_so_many_handshakes_under_way_and_no_more
     assert (await asked(bridge, pair)).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_a11_who_takes_long_over_its_handshake_gives_way_to_a_newcomer(
+    opened: Opener, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.crowd.GRACE", 0.0)
+    bridge = await opened(serving(*pair), max_handshakes=1, handshake_seconds=3600.0)
+    reader, silent = await bridge.dial()
+    await eventually(lambda: bridge.port.crowd.sockets == 1)
+    assert (await asked(bridge, pair)).startswith(b"HTTP/1.1 200 ")
+    assert await read_all(reader) == b"" and turned_away(bridge, "gave_way") == 1
+    await hang_up(silent)
+    await eventually(lambda: bridge.port.crowd.sockets == 0)
+    assert bridge.port.crowd.handshakes_from == {}
+
+
 async def test_who_has_shaken_hands_takes_no_place_of_those_who_have_not(opened: Opener, pair: Pair) -> None:
     bridge = await opened(serving(*pair), max_handshakes=1)
     bridge.url = bridge.url.replace("ws:", "wss:")
@@ -80,7 +94,7 @@ async def test_who_has_shaken_hands_takes_no_place_of_those_who_have_not(opened:
 async def test_who_does_not_speak_tls_is_counted_as_that(opened: Opener, pair: Pair) -> None:
     bridge = await opened(serving(*pair))
     reader, writer = await bridge.dial()
-    writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"HTTP/" not in await read_all(reader)
     await eventually(lambda: turned_away(bridge, "handshake_failed") == 1)
     assert bridge.port.crowd.sockets == 0

@@ -224,7 +224,7 @@ async def test_a_wrong_handshake_is_answered_with_what_is_wrong(
 
 
 async def test_a_request_for_the_address_without_an_upgrade_is_told_to_upgrade(bridge: Running) -> None:
-    answer = await bridge.exchange(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await bridge.exchange(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert status_of(answer) == 426
     assert headers_of(answer)["upgrade"] == "websocket"
 

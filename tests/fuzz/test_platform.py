@@ -32,7 +32,7 @@ PER_ROUND = 40
 QUERIES = ("context", "sidebar", "agents", "heat_map", "status", "search", "approvals", "nothing")
 LONG = {"short": 10.0}.get(os.environ.get("BACKCHANNEL_CAMPAIGN", ""), 600.0)
 HEAD = (
-    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Memory-Auth: %s\r\n\r\n"
 )
 EXPECTED = {1000, 1002, 1003, 1007, 1009, 1012, *range(4400, 4430)}
@@ -102,7 +102,7 @@ async def bodies(platform: Platform, random: Random, number: int) -> None:
     body = mutated(seed, random)
     token = platform.signed(f"eve{number}")
     head = (
-        f"POST /store HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Memory-Auth: {token}\r\n"
+        f"POST /store HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Memory-Auth: {token}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     reader, writer = await asyncio.open_connection(host, int(port))

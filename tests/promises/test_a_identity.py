@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 from backchannel.home import Home
 from tests.eventually import eventually
 from tests.promises.running import WAIT, Platform, Raw
+from tests.promises.test_f5_audit import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -201,6 +202,36 @@ async def test_an_old_session_token_is_refused_as_a_hijack(platform: Platform) -
     assert (await second.ask("memory_update", context_id="main", exchange={"content": "mine"}))[
         "type"
     ] == "accepted"
+
+
+async def test_a5_whoever_has_its_session_token_stolen_is_told_and_gets_another_one(
+    platform: Platform,
+) -> None:
+    owner = await platform.agent("a5-robbed")
+    stolen = owner.welcome["session"]
+    thief = await platform.connect(platform.signed("a5-robber"))
+    await thief.send_raw({"type": "hello", "resume": {"session": stolen}})
+    assert await thief.closed() == 4410
+    warning = await owner.until("error")
+    assert (warning["code"], warning["in_reply_to"]) == ("forbidden", None)
+    fresh = (await owner.until("session"))["session"]
+    assert await until(platform, "session_token_stolen", entity="a5-robbed")
+    late = await platform.connect(owner.token)
+    await late.send_raw({"type": "hello", "resume": {"session": stolen}})
+    assert await late.closed() == 4410
+    await owner.settled()
+    assert (await platform.enter(owner.token, resume={"session": fresh})).welcome["resumed"]
+    assert await owner.closed() == 4409
+
+
+async def test_a5_a_name_in_an_invented_session_token_alarms_nobody(platform: Platform) -> None:
+    owner = await platform.agent("a5-calm")
+    thief = await platform.connect(platform.signed("a5-liar"))
+    await thief.send_raw({"type": "hello", "resume": {"session": f"{'x' * 43}.main.a5-calm"}})
+    assert await thief.closed() == 4410
+    assert await until(platform, "session_token_reused", entity="a5-liar")
+    await owner.settled()
+    assert not [frame for frame in owner.frames if frame["type"] in ("error", "session")]
 
 
 async def test_a5_a_foreign_session_token_is_refused_to_who_never_had_one(platform: Platform) -> None:

@@ -123,7 +123,7 @@ async def test_whoever_speaks_without_tls_is_hung_up_on(platform: Platform) -> N
     with pytest.raises((InvalidMessage, ConnectionError)):
         await connect(platform.ws.replace("wss:", "ws:"), open_timeout=WAIT)
     reader, writer = await asyncio.open_connection(*place(platform.http))
-    writer.write(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")
+    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(WAIT):
         assert b"HTTP/" not in await rest(reader)
     writer.close()
@@ -158,7 +158,7 @@ async def test_a_refusal_is_said_in_words_over_tls(platform: Platform, pair: tup
         *place(platform.http), ssl=trust(pair[0]), server_hostname=NAME
     )
     writer.write(
-        b"GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     async with asyncio.timeout(WAIT):
@@ -291,3 +291,17 @@ async def test_a_bad_certificate_is_said_before_anything_starts(tmp_path: Path) 
     assert not out
     assert f"{key} is not the key of the certificate {stranger}" in err
     assert sorted(os.listdir(tmp_path)) == ["one", "two"], "nothing is half started"
+
+
+@pytest.mark.parametrize(("host", "status"), [(NAME, 200), (f"{NAME}:443", 200), ("evil.example", 421)])
+async def test_a13_a_platform_answers_to_the_names_in_its_certificate(
+    platform: Platform, pair: tuple[Path, Path], host: str, status: int
+) -> None:
+    reader, writer = await asyncio.open_connection(
+        *place(platform.http), ssl=trust(pair[0]), server_hostname=NAME
+    )
+    writer.write(f"GET /health/live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(WAIT):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())

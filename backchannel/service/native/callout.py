@@ -25,7 +25,8 @@ from backchannel.protocol.message import rfc3339
 from backchannel.service.house import House
 from backchannel.service.keyring import Keyring
 from backchannel.service.native.consumer import ensure
-from backchannel.service.native.passes import Passes
+from backchannel.service.native.passes import Held, Passes
+from backchannel.service.native.servers import Servers
 from backchannel.service.nonces import Nonces
 
 log = Logger(__name__)
@@ -33,18 +34,32 @@ SUBJECT = "$SYS.REQ.USER.AUTH"
 AT_ONCE = 64
 TRIES = 5
 NOTES_PER_SECOND, MOST_NOTES = 2.0, 50.0
+MOST_CONNECTIONS = 2
+LONGEST = 100 * 31_536_000
+"""Seconds for which a connection may be let in; the server counts in 64 bits of nanoseconds."""
+ON_ITS_WAY = 10.0
+"""Seconds for which a connection may have a pass and not be listed by its server yet."""
 REFUSED = "refused"
 """All that a stranger is told; why is in the log of the platform."""
+
+
+class TooMany(Forbidden):
+    """The agent has as many connections as it may have."""
+
+
+class Flooded(Forbidden):
+    """The agent is kept out for a while."""
 
 
 class Callout:
     """Answers the NATS servers. Several processes may; each request is answered by one of them."""
 
-    def __init__(self, house: House, keyring: Keyring, key: Nkey, passes: Passes) -> None:
+    def __init__(self, house: House, keyring: Keyring, key: Nkey, passes: Passes, servers: Servers) -> None:
         self._house = house
         self._keyring = keyring
         self._key = key
         self._passes = passes
+        self._servers = servers
         self._nonces = Nonces(Bucket(house.connection, "BC_nonces"))
         self._running: set[asyncio.Task[None]] = set()
         self._ink = TokenBucket(NOTES_PER_SECOND, MOST_NOTES)
@@ -113,13 +128,60 @@ class Callout:
     async def _welcome(self, claims: Claims, server: str, client: int) -> None:
         """All that must be there before the first thing it does."""
         group, agent = claims.collaboration_group, claims.sub
+        if seconds := self._passes.barred_for(group, agent):
+            raise Flooded(f"{agent!r} is kept out for {seconds:.0f} s more: it sent far more than it may.")
+        await self._require_room(claims, server, client)
         await self._spend_nonce(claims, server, client)
         await self._register(claims)
         if not claims.is_worker:
             await ensure(self._house.connection, group, agent)
-        await self._passes.issue(claims, server, client)
+        held = await self._passes.issue(claims, server, client)
+        try:
+            await self._look_again(claims, held)
+        except BackchannelError:
+            await self._passes.forget(held)
+            raise
         facts = {"client": client, "server": server, "token_id": claims.jti}
         self._house.trail.note(Deed(group, "connection", agent, "native_connected", facts))
+
+    async def _look_again(self, claims: Claims, held: Held) -> None:
+        """Others come in and rights change at the same time; from here on every process knows of this one.
+
+        Raises:
+            Forbidden: its token counts no more, or enough others came before it.
+        """
+        if (why := self._keyring.why_not_any_more(claims)) is not None:
+            raise Forbidden(why)
+        if not claims.is_worker:
+            listed = await self._passes.held(held.group, held.agent)
+            if sum(one.revision < held.revision for one in listed) >= MOST_CONNECTIONS:
+                raise TooMany(f"{held.agent!r} came in several times at once.")
+
+    async def _require_room(self, claims: Claims, server: str, client: int) -> None:
+        """An agent has MOST_CONNECTIONS native connections at most; whatever has ended meanwhile makes room.
+
+        Workers are as many as their operator starts: they share the calls of their tools. Raises Forbidden.
+        """
+        if claims.is_worker:
+            return
+        group, agent = claims.collaboration_group, claims.sub
+        others = [
+            one
+            for one in await self._passes.held(group, agent)
+            if (one.server, one.client) != (server, client)
+        ]
+        if len(others) < MOST_CONNECTIONS:
+            return
+        there = 0
+        for place in {one.server for one in others}:
+            found = await self._servers.open_at(place) or {}
+            for one in others:
+                if one.server == place and one.client not in found and one.issued < time.time() - ON_ITS_WAY:
+                    await self._passes.forget(one)
+                elif one.server == place:
+                    there += 1
+        if there >= MOST_CONNECTIONS:
+            raise TooMany(f"{agent!r} has {there} native connections already; close one of them first.")
 
     async def _register(self, claims: Claims) -> None:
         """It is known from its first connection on, by whichever door."""
@@ -159,6 +221,6 @@ def user_claims(claims: Claims, user: str) -> dict[str, Any]:
         "aud": ACCOUNT,
         "name": f"{claims.collaboration_group}.{claims.sub}",
         "iat": int(time.time()),
-        "exp": claims.exp,
+        "exp": min(claims.exp, int(time.time()) + LONGEST),
         "nats": {"type": "user", "version": 2, **rights, **unlimited},
     }

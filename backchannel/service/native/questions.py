@@ -3,56 +3,76 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import uuid4
 
 import pydantic_core
 
+from backchannel.delivery.doors import Door as Way
 from backchannel.delivery.native import ACCOUNT, TO, may_ask, owner_of
-from backchannel.delivery.permit import check
 from backchannel.errors import BackchannelError, Forbidden, Internal
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
 from backchannel.logger import Logger
 from backchannel.protocol.attention import Query
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import service_subject
-from backchannel.service.native.door import Door
+from backchannel.service.native.door import size_of
+from backchannel.service.native.gate import Attempt, Gate
 from backchannel.service.reply import said
 
 log = Logger(__name__)
 APART = 1.0
 """Seconds within which both halves of a question come; they are sent at once."""
-MOST_HALVES = 1024
-AT_ONCE = 256
+MOST_INBOXES = 8
+"""Inboxes that one question is answered to at most."""
+MOST_ASKED, MOST_LONELY = 1024, 1024
+MOST_KEPT = 8 << 20
+"""Bytes of answers that are kept for the second half of their questions."""
 ANSWER_SECONDS = 5.0
 
 
-class Half(NamedTuple):
-    """One half of a question: who asks, as the server says it; or, with `inbox`, where the answer goes."""
+class Matter(NamedTuple):
+    """What both halves of a question have in common: whose it is, what is asked, and of whom."""
 
     agent: str
     name: str
     payload: bytes
-    inbox: str
-    end: float
 
-    def belongs_to(self, other: Half) -> bool:
-        return (self.agent, self.name, self.payload) == (other.agent, other.name, other.payload)
+
+@dataclass(slots=True)
+class Question:
+    """One question of an agent, as the server vouches for it, until `end` (seconds of the loop).
+
+    `over`: nothing is kept for it any more. Whoever was named before that still gets its answer.
+    """
+
+    end: float
+    inboxes: set[str] = field(default_factory=set)
+    answer: bytes | None = None
+    over: bool = False
 
 
 class Questions:
-    """Of one group. Both halves of a question come to the same process: the one that reads for the group."""
+    """Of one group. Both halves of a question come to the same process: the one that reads for the group.
 
-    def __init__(self, connection: Connection, group: str, door: Door) -> None:
-        self._connection = connection
+    A question comes twice: once with who asks, which nobody can forge, and right behind that with where its
+    answer is to go, which anybody can. So an inbox is only ever answered what its owner has asked. Whoever
+    names one in the owner's place takes nothing from the owner: a question is answered to several inboxes,
+    the first that are named behind it.
+    """
+
+    def __init__(self, listening: Connection, answering: Connection, group: str, gate: Gate) -> None:
+        self._listening = listening
+        self._connection = answering
         self._group = group
-        self._door = door
+        self._gate = gate
         self._loop = asyncio.get_running_loop()
-        self._who: deque[Half] = deque(maxlen=MOST_HALVES)
-        self._where: deque[Half] = deque(maxlen=MOST_HALVES)
-        self._running: set[asyncio.Task[None]] = set()
+        self._asked: OrderedDict[Matter, Question] = OrderedDict()
+        self._lonely: deque[tuple[Matter, str, float]] = deque(maxlen=MOST_LONELY)
+        self._kept = 0
         self._subscriptions: list[Subscription] = []
 
     async def open(self) -> None:
@@ -60,14 +80,11 @@ class Questions:
             (f"native.svc.{self._group}.*.*", self._asked_by),
             (f"native.ask.{self._group}.*.*", self._asked_from),
         ):
-            self._subscriptions.append(await self._connection.subscribe(subject, take))
+            self._subscriptions.append(await self._listening.subscribe(subject, take))
 
     async def close(self) -> None:
         for subscription in self._subscriptions:
             subscription.close()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _asked_by(self, request: Arrived) -> None:
         """Who asks: the name that the platform gave the connection when it was let in."""
@@ -77,62 +94,85 @@ class Questions:
             account = about["acc"]
         except (ValueError, KeyError, TypeError):
             return
-        if account == ACCOUNT and group == self._group:
-            self._match(self._half(agent, request, ""), self._who, self._where)
+        if account != ACCOUNT or group != self._group:
+            return
+        attempt = Attempt(Way.NATIVE_QUERY, group, agent, size_of(request))
+        matter = Matter(agent, _name(request), request.payload)
+        refusals: list[BackchannelError] = []
+        if self._gate.lets_pass(attempt, refusals.append):
+            question = self._open(matter)
+            self._gate.run(attempt, self._answer(attempt, matter, question))
+        elif refusals:
+            self._give(self._open(matter), said(refusals[0]))
 
     def _asked_from(self, request: Arrived) -> None:
-        """Where the answer is to go."""
-        if (agent := owner_of(request.reply)) is not None:
-            self._match(self._half(agent, request, request.reply), self._where, self._who)
-
-    def _half(self, agent: str, request: Arrived, inbox: str) -> Half:
-        name = ".".join(request.subject.split(".")[3:])
-        return Half(agent, name, request.payload, inbox, self._loop.time() + APART)
-
-    def _match(self, half: Half, mine: deque[Half], others: deque[Half]) -> None:
-        """Whoever comes second finds the other half; one that stays alone is forgotten."""
-        while others and others[0].end < half.end - APART:
-            others.popleft()
-        for other in others:
-            if half.belongs_to(other):
-                others.remove(other)
-                self._run(half, half.inbox or other.inbox)
-                return
-        mine.append(half)
-
-    def _run(self, half: Half, inbox: str) -> None:
-        if len(self._running) >= AT_ONCE:
+        """Where the answer is to go, as whoever published it says."""
+        if (agent := owner_of(request.reply)) is None:
             return
-        task = self._loop.create_task(self._answer(half, TO + inbox))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        matter, now = Matter(agent, _name(request), request.payload), self._loop.time()
+        question = self._asked.get(matter)
+        if question is None or question.end < now:
+            self._lonely.append((matter, request.reply, now + APART))
+        elif len(question.inboxes) < MOST_INBOXES:
+            question.inboxes.add(request.reply)
+            if question.answer is not None:
+                self._send(request.reply, question.answer)
 
-    async def _answer(self, half: Half, to: str) -> None:
+    def _open(self, matter: Matter) -> Question:
+        """A new question; inboxes that were named in vain a moment ago are among those it is answered to."""
+        now = self._loop.time()
+        while self._asked and (len(self._asked) >= MOST_ASKED or next(iter(self._asked.values())).end < now):
+            self._forget(self._asked.popitem(last=False)[1])
+        if (before := self._asked.pop(matter, None)) is not None:
+            self._forget(before)
+        question = self._asked[matter] = Question(now + APART)
+        for other in [one for one in self._lonely if one[0] == matter][-MOST_INBOXES // 2 :]:
+            self._lonely.remove(other)
+            if other[2] >= now:
+                question.inboxes.add(other[1])
+        return question
+
+    def _forget(self, question: Question) -> None:
+        self._kept -= len(question.answer or b"")
+        question.answer, question.over = None, True
+
+    async def _answer(self, attempt: Attempt, matter: Matter, question: Question) -> None:
         try:
-            answer = await self._found(half)
+            answer = await self._found(attempt, matter)
         except BackchannelError as error:
             answer = said(error)
         except Exception:
-            log.exception("native_question_failed", question=half.name)
+            log.exception("native_question_failed", question=matter.name)
             answer = said(Internal("The request failed for a reason that is in the platform's log."))
+        self._give(question, answer)
+
+    def _give(self, question: Question, answer: bytes) -> None:
+        """To every inbox that was named, and to those that still are within a moment."""
+        for inbox in question.inboxes:
+            self._send(inbox, answer)
+        if not question.over and self._kept + len(answer) <= MOST_KEPT:
+            self._kept += len(answer)
+            question.answer = answer
+
+    def _send(self, inbox: str, answer: bytes) -> None:
         try:
-            await self._connection.send(to, answer)
+            self._connection.emit(TO + inbox, answer)
         except BackchannelError as error:
             log.warning("native_answer_lost", error=error.message)
 
-    async def _found(self, half: Half) -> bytes:
+    async def _found(self, attempt: Attempt, matter: Matter) -> bytes:
         """What the service says that is asked; who asks stands in headers of ours."""
-        self._door.require_pace(self._group, half.agent)
-        claims = await self._door.claims_of(self._group, half.agent)
-        content = read_object(half.payload or b"{}")
-        service, _, endpoint = half.name.partition(".")
-        if not may_ask(claims, service, endpoint):
-            raise Forbidden(f"{half.agent} may not ask for {half.name}.")
+        content = read_object(matter.payload or b"{}")
+        service, _, endpoint = matter.name.partition(".")
         if service == "query":
-            question = Query(message_id=uuid4(), timestamp=datetime.now(UTC), query=endpoint, params=content)
-            check(question, claims, "active")
+            attempt.message = Query(
+                message_id=uuid4(), timestamp=datetime.now(UTC), query=endpoint, params=content
+            )
+        claims = await self._gate.lets_act(attempt)
+        if not may_ask(claims, service, endpoint):
+            raise Forbidden(f"{matter.agent} may not ask for {matter.name}.")
         headers = {
-            "Bc-Caller": half.agent,
+            "Bc-Caller": matter.agent,
             "Bc-Role": claims.entity_type,
             "Bc-Access": ",".join(claims.sidebar_access),
             "Bc-Offers": ",".join(claims.offers),
@@ -141,3 +181,8 @@ class Questions:
         payload = pydantic_core.to_json(content, inf_nan_mode="null")
         reply = await self._connection.request(subject, payload, headers=headers, timeout=ANSWER_SECONDS)
         return reply.payload
+
+
+def _name(request: Arrived) -> str:
+    """``<service>.<endpoint>``"""
+    return ".".join(request.subject.split(".")[3:])

@@ -88,7 +88,10 @@ class Reader:
             stood = self._stood = max(stood, standing.delivered)
             wanted = self._filters(horizon.behind(stood))
             if frozenset(wanted) != standing.filters:
+                withdrawn = self._withdrawn(standing, wanted, horizon)
                 standing = await refilter(self._connection, self._group, self._agent, wanted)
+                if withdrawn and standing.unacked:
+                    standing = await self._start_over(standing)
                 continue
             turn = horizon.next_turn(stood)
             if turn is None:
@@ -101,8 +104,20 @@ class Reader:
     def _filters(self, view: View) -> list[str]:
         return filters(self._group, self._agent, view.contexts, born=view.born)
 
+    def _withdrawn(self, standing: Standing, wanted: list[str], horizon: Horizon) -> bool:
+        """Whether it saw a context by its token alone, and does no more.
+
+        What it has not acknowledged of that would be delivered again whatever the filters say, perhaps to a
+        connection that never had such a token.
+        """
+        ever = set(self._filters(View(frozenset(horizon.stretches), True)))
+        return not standing.filters <= ever.union(wanted)
+
     async def _start_over(self, standing: Standing) -> Standing:
-        """It went past a turn: go on from what is acknowledged. Some comes twice, and nothing is missed."""
+        """It went past a turn, or sees less than before: go on from what is acknowledged.
+
+        Some comes twice, and nothing is missed.
+        """
         self._stood = standing.acked
         return await reset(self._connection, self._group, self._agent, standing.acked + 1)
 

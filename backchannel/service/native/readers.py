@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import pydantic_core
 
 from backchannel.delivery.audience import Membership, life
+from backchannel.delivery.doors import Door as Way
 from backchannel.delivery.horizon import Horizon
 from backchannel.delivery.native import agent_of, answer_to
-from backchannel.errors import BackchannelError
-from backchannel.jetstream.connection import Arrived, Subscription
+from backchannel.errors import BackchannelError, BadMessage, Forbidden
+from backchannel.jetstream.connection import Arrived, Connection, Subscription
 from backchannel.jetstream.read import StreamFacts, last
 from backchannel.jetstream.record import Record
 from backchannel.jetstream.tail import Tail
@@ -20,6 +22,8 @@ from backchannel.logger import Logger
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import InContext, InInbox, events_stream, lives, locate
 from backchannel.service.house import House
+from backchannel.service.native.door import size_of
+from backchannel.service.native.gate import Attempt, Gate
 from backchannel.service.native.passes import Passes
 from backchannel.service.native.reader import Reader
 
@@ -27,13 +31,13 @@ log = Logger(__name__)
 REACH = 5.0
 LONGEST = 60.0
 """Seconds a pull waits at most, also when it names no end."""
-MOST_PULLS = 4096
-MOST_PULLS_EACH = 16
+MOST_READERS = 4096
 SETTLING = (0.002, 0.01, 0.05, 0.2)
 """What is published is in the log a moment later; seconds between looks for it."""
 AGAIN = 1.0
-NONE, OVER, BEAT, TOO_MANY = (
+NONE, BAD, OVER, BEAT, TOO_MANY = (
     b"404 No Messages",
+    b"400 Bad Request",
     b"408 Request Timeout",
     b"100 Idle Heartbeat",
     b"409 Exceeded MaxWaiting",
@@ -54,8 +58,9 @@ class Pull:
 class Readers:
     """Of one group, in the one process that reads for it."""
 
-    def __init__(self, house: House, group: str, passes: Passes) -> None:
-        self._house = house
+    def __init__(self, house: House, listening: Connection, group: str, passes: Passes, gate: Gate) -> None:
+        self._listening = listening
+        self._gate = gate
         self._connection = house.connection
         self._group = group
         self._passes = passes
@@ -64,7 +69,6 @@ class Readers:
         self._readers: dict[str, Reader] = {}
         self._waiting: Counter[str] = Counter()
         self._woken: dict[str, asyncio.Event] = {}
-        self._running: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._tail = Tail(
             self._connection,
@@ -75,13 +79,14 @@ class Readers:
             on_replaced=self._replaced,
         )
         self._gone = asyncio.Event()
+        self._over = False
         self.opened = asyncio.Event()
 
     async def run(self) -> None:
         """Read for the group until the log is another one; then it must be begun anew."""
         await self._tail.start()
         subscriptions = [
-            await self._connection.subscribe(f"native.next.{self._stream}.*", self._pulled),
+            await self._listening.subscribe(f"native.next.{self._stream}.*", self._pulled),
             await self._connection.subscribe(f"bc.{self._group}.evt.>", self._happened),
         ]
         self.opened.set()
@@ -93,9 +98,9 @@ class Readers:
     async def _end(self, subscriptions: list[Subscription]) -> None:
         for subscription in subscriptions:
             subscription.close()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        self._over = True
+        for one in self._woken.values():
+            one.set()
         await self._tail.stop()
 
     def _replaced(self, facts: StreamFacts) -> None:
@@ -116,14 +121,16 @@ class Readers:
         newest = await last(self._connection, self._stream, lives(self._group))
         if newest is not None:
             await self._tail.reached(newest.sequence, REACH)
-        claims = await self._passes.of(self._group, agent)
-        access = tuple(claims.sidebar_access) if claims is not None else ()
-        return Horizon(born, self._membership.stretches_of(agent), access)
+        await self._passes.known(self._group, agent)
+        claims = self._passes.of(self._group, agent)
+        if claims is None:
+            raise Forbidden(f"{agent} has not been let in, or its token counts no more; connect again.")
+        return Horizon(born, self._membership.stretches_of(agent), tuple(claims.sidebar_access))
 
     def _reader(self, agent: str) -> Reader:
         reader = self._readers.get(agent)
         if reader is None:
-            if len(self._readers) >= MOST_PULLS:
+            if len(self._readers) >= MOST_READERS:
                 idle = [name for name in self._readers if not self._waiting[name]]
                 for name in idle[:1]:
                     del self._readers[name]
@@ -138,37 +145,45 @@ class Readers:
 
     def _pulled(self, request: Arrived) -> None:
         agent = agent_of(request.subject.rpartition(".")[2])
-        to = answer_to(agent, request.reply) if request.reply else None
-        if to is None:
-            log.warning("native_reply_subject_refused", agent=agent)
+        if self._gate.closes(self._group, agent):
             return
-        if len(self._running) >= MOST_PULLS or self._waiting[agent] >= MOST_PULLS_EACH:
-            self._say(to, TOO_MANY)
+        to = answer_to(agent, request.reply) if request.reply else None
+        attempt = Attempt(Way.NATIVE_PULL, self._group, agent, size_of(request))
+
+        def tell(error: BackchannelError) -> None:
+            if to is not None:
+                self._say(to, TOO_MANY)
+
+        if not self._gate.lets_pass(attempt, tell) or to is None:
             return
         try:
             pull = self._read(agent, to, request.payload)
-        except (ValueError, TypeError, OverflowError):
-            self._say(to, b"400 Bad Request")
+        except BadMessage:
+            self._say(to, BAD)
             return
         self._waiting[agent] += 1
-        task = self._loop.create_task(self._serve(pull))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._gate.run(attempt, self._serve(attempt, pull))
 
     def _read(self, agent: str, to: str, payload: bytes) -> Pull:
-        """A number, or JSON as JetStream takes it."""
-        asked = pydantic_core.from_json(payload) if payload.strip() else 1
-        if isinstance(asked, int):
+        """A number, or JSON as JetStream takes it. Raises BadMessage."""
+        try:
+            asked = pydantic_core.from_json(payload) if payload.strip() else 1
+        except ValueError:
+            raise BadMessage("A pull is a number or a JSON object.") from None
+        if isinstance(asked, int) and not isinstance(asked, bool):
             asked = {"batch": asked}
-        batch = min(max(int(asked.get("batch") or 1), 1), 10_000)
-        expires = min(int(asked.get("expires") or 0) / 1e9, LONGEST)
+        if not isinstance(asked, dict):
+            raise BadMessage("A pull is a number or a JSON object.")
+        batch = min(max(_number(asked, "batch"), 1), 10_000)
+        expires = min(_number(asked, "expires") / 1e9, LONGEST)
         if not expires:
-            expires = 0.0 if asked.get("no_wait") else LONGEST
-        beat = int(asked.get("idle_heartbeat") or 0) / 1e9
+            expires = 0.0 if asked.get("no_wait") is True else LONGEST
+        beat = min(_number(asked, "idle_heartbeat") / 1e9, LONGEST)
         return Pull(agent, to, batch, self._loop.time() + expires, max(beat, 0.1) if beat else None)
 
-    async def _serve(self, pull: Pull) -> None:
+    async def _serve(self, attempt: Attempt, pull: Pull) -> None:
         try:
+            await self._gate.lets_act(attempt)
             await self._hand_out(pull)
         except BackchannelError as error:
             log.warning("native_pull_failed", agent=pull.agent, error=error.message)
@@ -184,7 +199,7 @@ class Readers:
     async def _hand_out(self, pull: Pull) -> None:
         reader = self._reader(pull.agent)
         given, looks, repeated = 0, 0, 0.0
-        while pull.left:
+        while pull.left and not self._over:
             woken = self._woken.setdefault(pull.agent, asyncio.Event())
             woken.clear()
             number = await reader.release(pull.to, pull.left)
@@ -232,3 +247,13 @@ class Readers:
             return
         for one in self._woken.values():
             one.set()
+
+
+def _number(asked: dict[str, Any], name: str) -> int:
+    """A count or a duration in nanoseconds; 0 where there is none. Raises BadMessage."""
+    value = asked.get(name)
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadMessage(f"{name!r} is a whole number from 0 up.", field=name)
+    return value

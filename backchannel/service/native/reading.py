@@ -8,9 +8,10 @@ import time
 
 from backchannel.errors import BackchannelError, Conflict
 from backchannel.jetstream.bucket import Bucket
+from backchannel.jetstream.connection import Connection
 from backchannel.logger import Logger
 from backchannel.service.house import House
-from backchannel.service.native.door import Door
+from backchannel.service.native.gate import Gate
 from backchannel.service.native.passes import BUCKET, Passes
 from backchannel.service.native.questions import Questions
 from backchannel.service.native.readers import Readers
@@ -23,11 +24,13 @@ LEASE, RENEWED, LOOKED = 5, 1.5, 1.0
 class Reading:
     """Has one process at a time read for a group, and answer its questions: whoever holds the lease."""
 
-    def __init__(self, house: House, group: str, passes: Passes, door: Door) -> None:
+    def __init__(self, house: House, listening: Connection, group: str, passes: Passes, gate: Gate) -> None:
         self._house = house
+        self._listening = listening
+        self._gate = gate
         self._group = group
         self._passes = passes
-        self._questions = Questions(house.connection, group, door)
+        self._questions = Questions(listening, house.connection, group, gate)
         self._bucket = Bucket(house.connection, BUCKET)
         self._key = f"{group}.lease.reader"
         self._name = secrets.token_hex(8).encode()
@@ -49,7 +52,7 @@ class Reading:
 
     async def _lead(self, revision: int) -> None:
         await self._questions.open()
-        readers = Readers(self._house, self._group, self._passes)
+        readers = Readers(self._house, self._listening, self._group, self._passes, self._gate)
         reading = asyncio.ensure_future(readers.run())
         try:
             opened = asyncio.ensure_future(readers.opened.wait())
