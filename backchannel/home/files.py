@@ -18,7 +18,6 @@ from backchannel.home.ownership import (
     SEEN_BY_OTHERS,
     FolderError,
     read,
-    require_own_file,
 )
 
 __all__ = ["FolderError", "FolderInUse", "NotRunning", "UnknownOrigin"]
@@ -76,15 +75,14 @@ def read_own(path: Path, *, secret: bool = False) -> str:
 
 
 def _read_linked(path: Path, *, checked: bool) -> str:
-    """What is read is what was looked at, wherever the link may lead by then."""
+    """Somebody named it. What is read is what was looked at, wherever a link may lead by then."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), encoding="utf-8") as file:
         found = os.fstat(file.fileno())
-        if checked:
-            require_own_file(found, path, SEEN_BY_OTHERS)
-        elif not stat.S_ISREG(found.st_mode) or found.st_mode & stat.S_IWOTH or found.st_size > LARGEST:
-            raise FolderError(
-                f"The secret {path} is no file, larger than {LARGEST} bytes, or can be changed by all."
-            )
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            raise FolderError(f"The secret {path} is no file of at most {LARGEST} bytes.")
+        if (has := stat.S_IMODE(found.st_mode)) & (SEEN_BY_OTHERS if checked else stat.S_IWOTH):
+            remedy = f"chmod {'600' if checked else 'o-w'} {path}"
+            raise FolderError(f"{path} is open to others (mode {has:04o}). Close it with: {remedy}")
         return file.read()
 
 

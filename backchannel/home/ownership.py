@@ -54,6 +54,11 @@ def read(path: Path, *, open_to: int = CHANGED_BY_OTHERS) -> str:
         return file.read()
 
 
+def for_its_owner(path: str, flags: int) -> int:
+    """An opener (`open`) of files outside of the data folder that hold what is in it."""
+    return os.open(path, flags, FILE_MODE)
+
+
 def require_own_file(found: os.stat_result, path: Path, open_to: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise FolderError(f"{path} is {_kind(found)}, where a file should be: remove it.")

@@ -166,3 +166,28 @@ def test_a_running_platform_keeps_everything_to_its_user_whatever_the_umask(star
     modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in found if os.path.lexists(path)}
     assert len(modes) > 30
     assert [path for path, mode in modes.items() if mode & 0o077] == []
+
+
+def test_an_export_is_for_its_user_alone_and_follows_no_link(start: Start, tmp_path: Path) -> None:
+    up = start()
+    assert up.ready
+    before = os.umask(0)
+    try:
+        assert up.run("audit", "export", "--out", tmp_path / "trail.jsonl").code == 0
+        assert up.run("streams", "export", "BC_EVENTS_main", "--out", tmp_path / "events.jsonl").code == 0
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("trail.jsonl", "events.jsonl")}
+    assert modes == {0o600}
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    refused = up.run("audit", "export", "--out", tmp_path / "link")
+    assert refused.code == failure.USAGE and not (tmp_path / "elsewhere").exists()
+
+
+def test_nothing_that_runs_leaves_a_core_dump(start: Start) -> None:
+    up = start()
+    assert up.ready
+    for pid in (up.pid, *up.children().values()):
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
+        assert core == ["0", "0"]
