@@ -289,10 +289,19 @@ def test_one_thing_in_it_is_enough_for_a_folder_to_be_a_strangers(
 
 @pytest.mark.parametrize(
     "mark",
-    ["", "{}", "[]", '{"id": "x", "mark": "y"}', '{"id": 1, "mark": 2}', '{"id": "\\ud800", "mark": ""}'],
+    [
+        "",
+        "\udcff",
+        "[" * 100_000,
+        "{}",
+        "[]",
+        '{"id": "x", "mark": "y"}',
+        '{"id": 1, "mark": 2}',
+        '{"id": "\\ud800", "mark": ""}',
+    ],
 )
 def test_a_mark_that_this_user_did_not_make_marks_nothing(home: Home, mark: str) -> None:
-    (home.path / "origin.json").write_text(mark)
+    (home.path / "origin.json").write_bytes(mark.encode("utf-8", "surrogateescape"))
     with pytest.raises(FolderError):
         Home(home.path).token_key()
 

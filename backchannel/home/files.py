@@ -138,7 +138,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     """One JSON object, or a FolderError that names the file."""
     try:
         value = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise FolderError(f"{path} is not JSON: {problem}.") from problem
     if not isinstance(value, dict):
         raise FolderError(f"{path} does not hold a JSON object.")

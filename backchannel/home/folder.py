@@ -50,9 +50,10 @@ class Home:
         try:
             if self.path.is_symlink():
                 ownership.require_folder(self.path)
-            for room in (self.path, self.store, self.logs, self.secrets):
-                room.mkdir(mode=ownership.FOLDER_MODE, parents=True, exist_ok=True)
+            self.path.mkdir(mode=ownership.FOLDER_MODE, parents=True, exist_ok=True)
             self._origin.look()
+            for room in (self.store, self.logs, self.secrets):
+                room.mkdir(mode=ownership.FOLDER_MODE, exist_ok=True)
             for room in (self.store, self.logs):
                 ownership.require_folder(room)
                 ownership.close_to_others(room)
@@ -99,13 +100,6 @@ class Home:
         ownership.survey_files(self.path / name for name in (*FILES, "lock", MARK))
         for name in ROOMS:
             ownership.survey(self.path / name)
-
-    def _open_lock(self) -> int:
-        path = self.path / "lock"
-        try:
-            return ownership.open_file(path, os.O_RDWR | os.O_CREAT, open_to=ownership.CHANGED_BY_OTHERS)
-        except OSError as problem:
-            raise FolderError(f"The lock {path} cannot be opened: {files.reason(problem)}.") from problem
 
     def serving(self) -> bool:
         """Whether a platform, or a part of one, holds the lock."""

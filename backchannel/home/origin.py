@@ -97,7 +97,7 @@ def is_marked(folder: Path) -> bool:
     try:
         told = files.parse(files.read_own(path), path)
         key = _key(state_folder())
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):
         return False
     match told:
         case {"id": str() as name, "mark": str() as mark}:
