@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import structlog
 
-from backchannel.home.ownership import CHANGED_BY_OTHERS, FILE_MODE, open_file
+from backchannel.home.ownership import CHANGED_BY_OTHERS, FILE_MODE, FolderError, open_file
 from backchannel.logs import redact
 from cli.failure import Failure
 
@@ -42,13 +42,20 @@ class Log:
         return os.fdopen(fd, "ab", buffering=0)
 
     def _rotate(self) -> None:
-        self._file.close()
-        for number in range(self._kept - 1, 0, -1):
-            older = self.path.with_name(f"{self.path.name}.{number}")
-            if older.exists():
-                older.replace(self.path.with_name(f"{self.path.name}.{number + 1}"))
-        self.path.replace(self.path.with_name(f"{self.path.name}.1"))
-        self._file = self._open()
+        """What cannot be put aside is given up: a log must not grow, and must go on."""
+        try:
+            for number in range(self._kept - 1, -1, -1):
+                older = self._numbered(number)
+                if older.exists():
+                    older.replace(self._numbered(number + 1))
+        except OSError:
+            os.ftruncate(self._file.fileno(), 0)
+        else:
+            full, self._file = self._file, self._open()
+            full.close()
+
+    def _numbered(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
 
 
 def open_log(path: Path) -> Log:
@@ -78,7 +85,7 @@ class Journal:
 
     def write(self, text: str) -> None:
         """A logger must not end what it reports on: a full disk, or a closed log, costs the line only."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, FolderError):
             for line in filter(None, text.split("\n")):
                 self._log.write(line.encode())
 

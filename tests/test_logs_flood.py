@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from backchannel.logs.gathering import (
     Gathering,
 )
 from backchannel.logs.writer import Writer
+from cli.log import KEPT, Log
 
 FLOOD = """
 import logging, structlog
@@ -200,3 +202,19 @@ def test_more_names_of_secrets_are_known(name: str) -> None:
 )
 def test_ordinary_words_stay(text: str) -> None:
     assert redact(None, "info", {"event": text}) == {"event": text}
+
+
+@pytest.mark.parametrize("in_the_way", [None, "bridge.log.1", "bridge.log.2", "bridge.log.3"])
+def test_a_log_file_never_grows_beyond_its_bound_whatever_is_in_its_way(
+    tmp_path: Path, in_the_way: str | None
+) -> None:
+    if in_the_way:
+        (tmp_path / in_the_way / "full").mkdir(parents=True)
+    log = Log(tmp_path / "bridge.log", limit=1000)
+    for number in range(500):
+        log.write(f"line {number} {'x' * 50}".encode())
+    log.write(b"the last one")
+    log.close()
+    sizes = [path.stat().st_size for path in tmp_path.iterdir() if path.is_file()]
+    assert len(sizes) <= KEPT + 1 and max(sizes) <= 1100
+    assert (tmp_path / "bridge.log").read_bytes().endswith(b"the last one\n")

@@ -196,8 +196,8 @@ class Server:
 
     def _prepare(self) -> None:
         try:
-            self.store.mkdir(parents=True, exist_ok=True)
-            self.logs.mkdir(parents=True, exist_ok=True)
+            self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self.store / f".writable-{secrets.token_hex(4)}"
             probe.touch()
             probe.unlink()
