@@ -191,3 +191,12 @@ def test_nothing_that_runs_leaves_a_core_dump(start: Start) -> None:
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
         assert core == ["0", "0"]
+
+
+def test_who_makes_a_token_is_told_what_the_settings_add_to_it(
+    tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "backchannel.toml").write_text('[token.create]\nlevel = "autonomous"\nttl = "1h"\n')
+    assert "note: --level of this token comes from the settings file" in inside("token", "create", "ada").err
+    assert "settings file" not in inside("token", "create", "ada", "--level", "low").err
