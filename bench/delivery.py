@@ -296,6 +296,7 @@ MEASURED = {"emergency": emergency, "stopped": stopped, "reconnect": reconnect}
 
 async def measure(wanted: argparse.Namespace) -> None:
     os.environ["BACKCHANNEL_MESSAGES_PER_SECOND"] = "1000000"
+    os.environ["BACKCHANNEL_AGENT_BYTES_PER_SECOND"] = str(1 << 30)
     with tempfile.TemporaryDirectory() as folder:
         platform = await Platform(Path(folder) / "platform").start()
         try:

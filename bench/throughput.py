@@ -2,8 +2,9 @@
 
     python -m bench.throughput [--listeners 1,10,100] [--messages 3000] [--rate 200]
 
-A whole platform of its own with its standard settings, but for the limit of messages a second. First as fast
-as the platform takes them with WINDOW unanswered, then at a steady rate that leaves it idle in between.
+A whole platform of its own with its standard settings, but for the limits of messages and bytes a second.
+First as fast as the platform takes them with WINDOW unanswered, then at a steady rate that leaves it idle in
+between.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ async def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0)
     wanted = parser.parse_args()
     os.environ["BACKCHANNEL_MESSAGES_PER_SECOND"] = "1000000"
+    os.environ["BACKCHANNEL_AGENT_BYTES_PER_SECOND"] = str(1 << 30)
     with tempfile.TemporaryDirectory() as folder:
         platform = await Platform(Path(folder) / "platform").start()
         try:

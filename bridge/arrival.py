@@ -304,7 +304,9 @@ class Arrival:
     # ---- welcome
 
     def _replay(self, found: Course) -> Replay:
-        return Replay(self.feed, self.peer.listen(self.feed, self.bounds), found, self.house.readers)
+        reading = self.house.reads.of(self.peer.owner)
+        ear = self.peer.listen(self.feed, self.bounds)
+        return Replay(self.feed, ear, found, reading, turn=reading.turn)
 
     async def _welcome(self, holding: Holding, found: Course) -> Replay:
         replay = self._replay(found)

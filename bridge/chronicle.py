@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from backchannel.domain.directory import said_in
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Hello
 from backchannel.service.trail import Deed, Trail
@@ -63,7 +64,7 @@ class Chronicle:
             "token_id": claims.jti,
             "outcome": outcome,
             "taken_over": bool(hello.resume and hello.resume.session),
-            "intake": hello.intake.model_dump(mode="json", exclude_defaults=True) if hello.intake else None,
+            "intake": said_in(hello.intake) if hello.intake else None,
         }
         self._note("connection", claims, "connected", facts)
 

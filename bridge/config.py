@@ -22,6 +22,8 @@ class Config:
             certificate, of allowed pages and of the setting `approvals.public_url`.
         max_per_address: WebSockets from one address; agents share hosts, so it is generous.
         messages_per_second: of one connection; 0 leaves it to the live setting `limits.messages_per_second`.
+        agent_bytes_per_second: that one agent may have stored; 0 leaves it to the live setting
+            `limits.agent_bytes_per_second`.
         upgrades_per_second: WebSocket handshakes from one address, over ten seconds; 0 for any number.
         max_handshakes: TLS handshakes from one address that may be under way; ``handshake_seconds`` is the
             longest that one may take.
@@ -66,6 +68,7 @@ class Config:
     answer_seconds: float = 60.0
     max_message_bytes: int = 1_048_576
     messages_per_second: int = 0
+    agent_bytes_per_second: int = 0
     upgrades_per_second: int = 1_000
     queue: int = 200
     hello_seconds: float = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pydantic_core
 import structlog
 
-from backchannel.domain.directory import entry_after_arrival, humans_of
+from backchannel.domain.directory import bounded, entry_after_arrival, humans_of
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
@@ -19,6 +20,8 @@ from backchannel.protocol.message import rfc3339
 
 log = structlog.get_logger("bridge.directory")
 TRIES = 5
+AT_ONCE = 32
+"""Agents that the bucket is asked about at a time."""
 
 
 class Directory:
@@ -47,10 +50,14 @@ class Directory:
 
     async def ask(self, group: str, agents: Iterable[str]) -> None:
         """Ask the bucket itself about agents not known here yet. Raises Unavailable."""
-        for agent in agents:
-            key = f"{group}.{agent}"
-            if key not in self._known and (found := await self._bucket.get(key)) is not None:
-                self._learn(key, _specialties(_read(found)))
+        unknown = [key for key in dict.fromkeys(f"{group}.{one}" for one in agents) if key not in self._known]
+        for start in range(0, len(unknown), AT_ONCE):
+            await asyncio.gather(*map(self._ask, unknown[start : start + AT_ONCE]))
+
+    async def _ask(self, key: str) -> None:
+        found = await self._bucket.get(key)
+        if found is not None and key not in self._known:
+            self._learn(key, _specialties(_read(found)))
 
     async def entry(self, group: str, agent: str) -> dict[str, Any]:
         """What the bucket says of an agent; nothing of one that is not known. Raises Unavailable."""
@@ -111,8 +118,7 @@ class Directory:
 
 
 def _specialties(entry: Mapping[str, Any]) -> frozenset[str]:
-    told = entry.get("specialties")
-    return frozenset(map(str, told)) if isinstance(told, list) else frozenset()
+    return frozenset(bounded(entry).get("specialties", ()))
 
 
 def _read(found: Value | None) -> dict[str, Any]:

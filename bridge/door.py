@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from backchannel.delivery.admission import admit, context_of
-from backchannel.delivery.calls import Called, called, text_of
+from backchannel.delivery.budget import ByteBudget
+from backchannel.delivery.calls import Called, called, few, text_of
 from backchannel.delivery.loops import Finding
+from backchannel.domain.delegation import MOST as MOST_DELEGATES
 from backchannel.domain.settings import Settings
 from backchannel.errors import (
     BackchannelError,
@@ -26,7 +28,9 @@ from backchannel.jetstream.read import find_id
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.lane import Lane
 from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.message import Way
 from backchannel.protocol.presence import AgentPresence
 from backchannel.service.admit import Sender, entries_of
 from backchannel.service.parking import Quarantine
@@ -36,14 +40,28 @@ from bridge.feed import Feed
 from bridge.states import again
 
 Answer = Callable[[Stored | BackchannelError], None]
+OF_A_COMMAND = 2
+"""How often a command comes to lie in the streams: as it was sent, and in the event that tells of it."""
+
+
+def _copies(message: AnyMessage) -> int:
+    """How often each entry may come to lie in the streams; what is urgent is offered to others as well."""
+    if isinstance(message, MentionRoute) and message.lane is Lane.CRITICAL:
+        return 1 + MOST_DELEGATES
+    return OF_A_COMMAND if message.way is Way.STATEFUL else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who wants something stored, and the feed of its group."""
+    """Who wants something stored, and the feed of its group.
+
+    Args:
+        paid: bytes of what it wants stored that its budget was charged with already.
+    """
 
     claims: Claims
     feed: Feed
+    paid: int = 0
 
     @property
     def agent(self) -> str:
@@ -52,6 +70,10 @@ class Caller:
     @property
     def sender(self) -> Sender:
         return Sender(self.claims)
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        return self.claims.collaboration_group, self.claims.sub
 
 
 class Door:
@@ -64,8 +86,10 @@ class Door:
         directory: Directory,
         quarantine: Quarantine,
         settings: Callable[[], Settings],
+        budget: ByteBudget,
     ) -> None:
         self._publisher = publisher
+        self._budget = budget
         self._quarantine = quarantine
         self._settings = settings
         self._reading = reading
@@ -87,12 +111,43 @@ class Door:
         if whom is None or found.reason is not None:
             return self._offer_slowly(caller, content, message, answer)
         entries = entries_of(caller.sender, content, message, whom, found.hops)
+        size = self._charge(caller, message, entries)
+        try:
+            return self._send(caller, content, message, entries, self._paid(caller, size, answer))
+        except BackchannelError:
+            self._budget.give_back(caller.owner, size)
+            raise
+
+    def _send(
+        self,
+        caller: Caller,
+        content: dict[str, Any],
+        message: AnyMessage,
+        entries: list[Entry],
+        answer: Answer,
+    ) -> Coroutine[Any, Any, None] | None:
         if isinstance(message, AgentPresence) and (state := digest_of(content)) is not None:
             return self._offer_state(caller, entries[0], state, answer)
         if len(entries) > 1:
             return self._commit(entries, answer)
         self._publisher.post(entries[0], answer, before=(caller.feed.stream, caller.feed.position))
         return None
+
+    def _charge(self, caller: Caller, message: AnyMessage, entries: Sequence[Entry]) -> int:
+        """All that it adds to the log, every copy of it; how much that is. Raises TooLarge, RateLimited."""
+        size = max(_copies(message) * sum(entry.size for entry in entries) - caller.paid, 0)
+        self._budget.charge(caller.owner, size, time.time())
+        return size
+
+    def _paid(self, caller: Caller, size: int, answer: Answer) -> Answer:
+        """The same answer; what lay there before costs next to nothing."""
+
+        def told(outcome: Stored | BackchannelError) -> None:
+            if isinstance(outcome, Stored) and outcome.duplicate:
+                self._budget.repeated(caller.owner, size)
+            answer(outcome)
+
+        return told
 
     async def store(self, caller: Caller, content: dict[str, Any], message: AnyMessage) -> Stored:
         """The same for somebody who waits.
@@ -115,8 +170,13 @@ class Door:
         if found.reason is not None:
             if (before := await self._find(entries)) is not None:
                 return before
+            self._charge(caller, message, entries)
             await self._quarantine.park(caller.sender, message, entries, found, self._settings().loops.window)
-        return await self._publisher.commit(entries)
+        size = self._charge(caller, message, entries)
+        stored = await self._publisher.commit(entries)
+        if stored.duplicate:
+            self._budget.repeated(caller.owner, size)
+        return stored
 
     def _plainly(self, caller: Caller, message: AnyMessage) -> Called | None:
         """Whom its text calls, if what is known here is enough to admit it."""
@@ -180,12 +240,13 @@ class Door:
 
     async def _check_again(self, caller: Caller, message: AnyMessage) -> Called:
         """What is known here would refuse it: ask the log and the directory themselves, then decide."""
+        names = few(called(text_of(message)), caller.agent)
         context_id = context_of(message)
         if context_id not in (None, MAIN):
             await caller.feed.refresh(str(context_id))
         if isinstance(message, MentionRoute):
             await self._directory.ask(caller.feed.group, message.target_agents)
-        await self._directory.ask(caller.feed.group, called(text_of(message)))
+        await self._directory.ask(caller.feed.group, names)
         return self._check(caller, message)
 
     def _looked_at(self, caller: Caller, message: AnyMessage) -> Finding:

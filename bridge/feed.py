@@ -17,7 +17,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Page, Record, StreamFacts, describe, first_since, last, page
 from backchannel.jetstream.tail import Tail
 from backchannel.protocol.json_object import read_object
-from backchannel.protocol.subject import events_stream, life_of, lives
+from backchannel.protocol.subject import events_stream, life_of, lives, shed_mark
 from bridge.early import Early
 from bridge.exchanges import Exchanges
 from bridge.fanout import Fanout
@@ -53,6 +53,7 @@ class Feed:
         self.connection = connection
         self.epoch = ""
         self.first = 0
+        self.shed = 0
         self.last_known = 0
         self.position = 0
         self.membership = Membership()
@@ -74,6 +75,9 @@ class Feed:
             Unavailable: the log cannot be read now.
         """
         facts = await self.survey()
+        marked = await last(self.connection, self.stream, shed_mark(self.group))
+        if marked is not None:
+            self._shed(marked)
         await self._read_lives(facts.last)
         start = max(facts.first - 1, facts.last - _depth(facts), 0)
         self.position = start
@@ -126,7 +130,8 @@ class Feed:
         if self.epoch not in ("", facts.epoch):
             self._on_replaced(self)
         else:
-            self.epoch, self.first, self.last_known = facts.epoch, facts.first, facts.last
+            self.epoch, self.last_known = facts.epoch, facts.last
+            self.first = max(facts.first, self.shed + 1)
         return facts
 
     @property
@@ -184,6 +189,8 @@ class Feed:
         if record.sequence <= self.position:
             return
         try:
+            if record.subject == shed_mark(self.group):
+                self._shed(record)
             found = read(record)
             if found is not None:
                 self._sample(record)
@@ -192,6 +199,11 @@ class Feed:
         except Exception:
             log.exception("an event could not be passed on", group=self.group, sequence=record.sequence)
         self.position = record.sequence
+
+    def _shed(self, record: Record) -> None:
+        """What was said up to there goes: for whoever has not read so far, the log begins behind it."""
+        self.shed = int(read_object(record.payload)["through"])
+        self.first = max(self.first, self.shed + 1)
 
     def _pass_on(self, record: Record, found: Heard) -> None:
         where, content = found

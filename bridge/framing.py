@@ -5,6 +5,9 @@ from __future__ import annotations
 from struct import Struct
 
 _TEXT_AND_LAST = 0x81
+MASKED = 0x80
+"""The bit of a head that says that a mask follows."""
+
 _SHORT = Struct("!BB")
 _MEDIUM = Struct("!BBH")
 _LONG = Struct("!BBQ")

@@ -63,6 +63,7 @@ def _faults(facts: Mapping[str, Any]) -> list[str]:
     if audit.get("failing"):
         found.append(f"the audit trail takes nothing: {audit['failing']}")
     found += audit.get("copies", [])
+    found += facts.get("streams", {}).get("warnings", [])
     for group, log in facts.get("log", {}).items():
         if not log.get("live", False):
             found.append(f"the log of {group} is not followed")

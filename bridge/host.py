@@ -49,8 +49,11 @@ class Host(Protocol):
     async def verified(self, shown: Shown) -> Leave:
         """Who answers by such a leave. Raises BackchannelError."""
 
-    async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
+    async def store(self, claims: Claims, content: dict[str, Any], paid: int) -> tuple[Any, ...]:
         """Store a ``memory_update``. Raises BackchannelError when it was not stored.
+
+        Args:
+            paid: bytes of it that its sender was charged with already.
 
         Returns ``full`` or ``degraded``; its cursor; ``active`` or ``offline`` for the real-time part; and,
         if there is a fourth, whether it had been stored before.
@@ -81,7 +84,7 @@ class Absent:
     async def verified(self, shown: Shown) -> Leave:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
-    async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
+    async def store(self, claims: Claims, content: dict[str, Any], paid: int) -> tuple[Any, ...]:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
     async def decide(self, claims: Claims | None, group: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from bridge.directory import Directory
 from bridge.door import Caller, Door
 from bridge.feed import Feed
 from bridge.feeds import Feeds
+from bridge.gauge import Gauge
 from bridge.host import StoredAt
 from bridge.leave import Leaves, Shown
 from bridge.metrics import Metrics
@@ -46,11 +47,13 @@ from bridge.peer import Peer
 from bridge.positions import Place, Positions
 from bridge.presence import Presence
 from bridge.question import Question
+from bridge.reads import Reads
 from bridge.replay import READERS
 from bridge.roster import Roster
 from bridge.seals import Seals
 from bridge.slots import Slots
 from bridge.successor import Successors
+from bridge.turns import Turns
 from bridge.upgrade import EXPIRED, Gate, TurnedAway
 from bridge.waiting import Waiting
 from bridge.wire import Wire
@@ -61,6 +64,7 @@ ON_THEIR_WAY = 1_000
 
 SURVEYED_EACH = 5.0
 SWEPT_EACH = 1.0
+MEASURED_EACH = 5.0
 LAST_WORDS = 2.0
 """Seconds in which a closing house writes down what it must."""
 
@@ -92,18 +96,21 @@ class House:
         self.positions = Positions(Bucket(storing, "BC_sessions"), Seals(seals))
         self.presence = Presence(Bucket(storing, "BC_presence"), config.lease_seconds)
         quarantine = Quarantine(self.publisher, self.directory.humans)
-        self.door = Door(self.publisher, reading, self.directory, quarantine, self.settings)
         self.question = Question(reading)
         self.leaves = Leaves(self.question)
         self.waiting = Waiting(WaitGraph(Bucket(storing, WAITS)))
         self.successors = Successors(reading, self._succeeded)
         self.nonces = Nonces(Bucket(storing, "BC_nonces"))
         self._settings = LiveSettings(reading)
+        self.pacing = Pacing(self.settings, config.messages_per_second, config.agent_bytes_per_second)
+        self.door = Door(
+            self.publisher, reading, self.directory, quarantine, self.settings, self.pacing.budget
+        )
         self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
+        self.reads = Reads(self.readers, Turns(self.loop))
         self.chores = Chores()
-        self.pacing = Pacing(self.settings, config.messages_per_second)
         self.company = Company(self, storing, reading)
         self.feeds = Feeds(
             config.groups,
@@ -115,6 +122,7 @@ class House:
             on_replaced=self._log_replaced,
         )
         self._copies: dict[str, list[str]] = {}
+        self.gauge = Gauge(reading, config.groups, metrics)
         self.peers: set[Peer] = set()
         self.keyring = gate.keyring
         self.rights = gate.rights
@@ -198,6 +206,7 @@ class House:
                 **self.trail.facts(),
                 "copies": [fault for faults in self._copies.values() for fault in faults],
             },
+            "streams": {"warnings": self.gauge.warnings},
             "breakers": {"open": self.breakers.open},
         }
 
@@ -228,15 +237,18 @@ class House:
             raise NotFound(f"There is no group {shown.group[:64]!r} here.")
         return await self.leaves.verified(shown, self.clock())
 
-    async def store(self, claims: Claims, content: dict[str, Any]) -> StoredAt:
+    async def store(self, claims: Claims, content: dict[str, Any], paid: int) -> StoredAt:
         """Store a memory update for somebody without a connection; that it may was checked.
+
+        Args:
+            paid: bytes of it that its sender was charged with already.
 
         Raises:
             Refused: it may not be stored.
             Unavailable: it was not stored.
         """
         feed = self.feeds.of(claims)
-        caller = Caller(self.rights.effective(claims), feed)
+        caller = Caller(self.rights.effective(claims), feed, paid)
         stored = await self.door.store(caller, content, read_message(content))
         live = feed.live
         cursor = feed.cursor_at(stored.sequence)
@@ -277,6 +289,7 @@ class House:
     def enter(self, peer: Peer) -> None:
         self.roster.enter(peer)
         peer.session.shared = self.pacing.of(peer.owner)
+        peer.wire.allow(self.pacing.together)
         self.metrics.connections.labels(peer.session.permission).inc()
 
     def replace(self, peer: Peer, reason: str) -> None:
@@ -334,6 +347,7 @@ class House:
             (SURVEYED_EACH, self.feeds.survey),
             (SURVEYED_EACH, self._check_handlers),
             (SURVEYED_EACH, self._check_trail),
+            (MEASURED_EACH, self.gauge.measure),
             (WINDOW, self.chronicle.sweep),
         ):
             self.chores.every(seconds, work)
@@ -348,6 +362,7 @@ class House:
                 peer.check_token()
             if pace_changed:
                 peer.session.tune(self.pacing.rate)
+                peer.wire.allow(self.pacing.together)
             peer.tick(now)
 
     async def _write_positions(self) -> None:

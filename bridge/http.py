@@ -138,7 +138,9 @@ class Pages:
         async with self._doors.passed(Door.STORE, request) as visit:
             assert visit.claims is not None
             started = time.monotonic()
-            status, cursor, realtime, *duplicate = await self._site.host.store(visit.claims, visit.content)
+            status, cursor, realtime, *duplicate = await self._site.host.store(
+                visit.claims, visit.content, visit.received
+            )
         self._metrics.accept_seconds.observe(time.monotonic() - started)
         answer = {"status": status, "cursor": cursor, "realtime_updates": realtime}
         return _json(answer | {"duplicate": True} if any(duplicate) else answer)

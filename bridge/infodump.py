@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +11,11 @@ import pydantic_core
 from backchannel.delivery.cursor import Cursor
 from backchannel.delivery.infodump import Point, Wanted
 from backchannel.errors import NotFound
-from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import happened_in
 from bridge.ear import Ear
 from bridge.feed import Feed
-from bridge.reading import readable
+from bridge.reading import read
+from bridge.reads import Reading
 from bridge.ring import Event
 
 EXACT = 5_000
@@ -27,8 +26,8 @@ MOST_BYTES = 64 << 10
 """What one frame holds at most, if no single event is larger."""
 
 PAGE_BYTES = 16 << 20
-AT_ONCE = 50
-"""Events looked into in one turn of the loop."""
+AT_ONCE = 16 << 10
+"""Bytes that are looked through before anybody else is asked whether it is his turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,9 @@ class Infodump:
     ear: Ear
     wanted: Wanted
     in_reply_to: str
-    gate: asyncio.Semaphore
+    reading: Reading
     _remaining: int = field(default=0, init=False)
+    _owed: int = field(default=0, init=False)
 
     async def run(self, say: Callable[[Mapping[str, Any]], None]) -> None:
         """Tell what it costs, then give it.
@@ -153,25 +153,35 @@ class Infodump:
 
     async def _events(self, after: int, until: int) -> AsyncIterator[Event]:
         """What the connection may see, and asked for, of `(after, until]`."""
-        looked_at = 0
         while after < until:
-            async with self.gate:
+            async with self.reading:
                 found = await self.feed.page(after, happened_in(self.feed.group), until)
             after = found.last_sequence_scanned
             for record in found.records:
-                looked_at += 1
-                if looked_at % AT_ONCE == 0:
-                    await asyncio.sleep(0)
-                where = readable(record)
-                if where is None or not self.wanted.takes(record.sequence, where.rank):
+                await self._do(len(record.payload))
+                heard = read(record)
+                if heard is None or not self.wanted.takes(record.sequence, heard.route.rank):
                     continue
-                event = self.feed.event(record, where)
-                if self._visible(event) and self._fits(event):
+                event = self.feed.event(record, heard.route)
+                if self._visible(event) and await self._fits(heard.content):
                     yield event
+
+    async def _do(self, cost: int) -> None:
+        """So much is about to be done, or was: others come first when it is their turn."""
+        self._owed += cost
+        if self._owed >= AT_ONCE:
+            owed, self._owed = self._owed, 0
+            await self.reading.turn(owed)
+
+    async def _fits(self, content: Mapping[str, Any]) -> bool:
+        search = self.wanted.search(content)
+        while True:
+            try:
+                cost = next(search)
+            except StopIteration as end:
+                return bool(end.value)
+            await self._do(cost)
 
     def _visible(self, event: Event) -> bool:
         ear = self.ear
         return self.feed.membership.sees(ear.agent, event.to, event.sequence, ear.access)
-
-    def _fits(self, event: Event) -> bool:
-        return self.wanted.pattern is None or self.wanted.fits(read_object(event.body))

@@ -101,6 +101,10 @@ class Metrics(Collector):
         self.tail_lag = self._levels(
             "tail_lag_messages", "How far the tail is behind.", "group", (), most=1000
         )
+        self.stream_bytes = self._levels("stream_bytes", "Bytes in a stream.", "stream", (), most=1000)
+        self.stream_most = self._levels(
+            "stream_max_bytes", "Bytes that a stream may have; -1: any number.", "stream", (), most=1000
+        )
         self.in_flight = self._level("publishes_in_flight", "Publishes without an answer yet.")
         self.loop_lag = self._level("loop_lag_seconds", "How late the event loop's last timer was.")
         self.loop_lags = self._spread("loop_lag_spread_seconds", "How late the loop's timers were.", SECONDS)

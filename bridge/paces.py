@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from backchannel.delivery.budget import ByteBudget
 from backchannel.delivery.pace import TokenBucket
 from backchannel.domain.settings import Settings
 from backchannel.errors import RateLimited
@@ -42,13 +43,18 @@ class Paces(Generic[K]):
 
 
 class Pacing:
-    """How fast agents may send, by the settings in force; `fixed` messages a second, if that is not 0."""
+    """How fast agents may send, by the settings in force; `fixed` messages a second, if that is not 0.
 
-    def __init__(self, settings: Callable[[], Settings], fixed: int) -> None:
+    Args:
+        fixed_bytes: bytes a second that one agent may have stored, if that is not 0.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], fixed: int, fixed_bytes: int = 0) -> None:
         self._settings = settings
         self._fixed = fixed
         self._known = settings().limits
-        self._agents: Paces[tuple[str, str]] = Paces(self._together, burst_seconds=5)
+        self._agents: Paces[tuple[str, str]] = Paces(self.together, burst_seconds=5)
+        self.budget = ByteBudget(lambda: fixed_bytes or settings().limits.agent_bytes_per_second)
 
     @property
     def rate(self) -> int:
@@ -56,7 +62,8 @@ class Pacing:
         return self._fixed or self._settings().limits.messages_per_second
 
     @property
-    def _together(self) -> int:
+    def together(self) -> int:
+        """Messages a second that one agent may send."""
         return max(self._settings().limits.agent_messages_per_second, self.rate)
 
     def of(self, owner: tuple[str, str]) -> TokenBucket:
@@ -64,13 +71,20 @@ class Pacing:
         return self._agents.of(owner)
 
     def require(self, owner: tuple[str, str], now: float, size: int = 0) -> None:
-        """Let one message of an agent, of `size` bytes, pass that came without a connection.
+        """Let one message of an agent pass that came without a connection.
 
-        Raises RateLimited.
+        Args:
+            size: bytes of it; they are charged to the agent's budget.
+
+        Raises:
+            RateLimited: too many messages, or bytes; `retry_after` says when.
+            TooLarge: more bytes than anybody may send at once.
         """
         if wait := self.of(owner).take(now):
-            problem = f"{owner[1]} sends more than {self._together} messages a second."
+            problem = f"{owner[1]} sends more than {self.together} messages a second."
             raise RateLimited(problem, retry_after=round(wait, 3))
+        if size:
+            self.budget.charge(owner, size, now)
 
     def changed(self) -> bool:
         """Whether another limit is in force than at the last call; those who are here are to be told."""
@@ -78,5 +92,5 @@ class Pacing:
         self._known = limits
         if limits == known:
             return False
-        self._agents.tune(self._together)
+        self._agents.tune(self.together)
         return True

@@ -28,6 +28,7 @@ from backchannel.delivery.infodump import Wanted
 from backchannel.delivery.outbox import Bounds
 from backchannel.delivery.pulse import Pulse, condition, readiness
 from backchannel.delivery.session import Session, State
+from backchannel.delivery.work import cost_of
 from backchannel.errors import BackchannelError, Expired, Forbidden, QueueFull
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode
@@ -100,7 +101,9 @@ class Peer:
 
     def received(self, body: bytes) -> None:
         if not self.gone:
-            self.perform(self.session.received(body, self.house.clock()))
+            effects = self.session.received(body, self.house.clock())
+            self.wire.charge(cost_of(effects))
+            self.perform(effects)
 
     def received_binary(self) -> None:
         if not self.gone:
@@ -249,7 +252,8 @@ class Peer:
             self.refuse(error, in_reply_to)
             return
         self._dumping = True
-        self.run(self._dump(Infodump(self.feed, self.ear, wanted, in_reply_to, self.house.readers)))
+        reading = self.house.reads.of(self.owner)
+        self.run(self._dump(Infodump(self.feed, self.ear, wanted, in_reply_to, reading)))
 
     async def _dump(self, infodump: Infodump) -> None:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -66,15 +67,25 @@ class Batch(NamedTuple):
     position: int
 
 
+async def _at_any_time(_: int) -> None:
+    """Nobody else is there."""
+
+
 @dataclass(slots=True)
 class Replay:
-    """One connection's way from a position of the log to now."""
+    """One connection's way from a position of the log to now.
+
+    Args:
+        gate: is open for as many pages at a time as may be read.
+        turn: waits until so many bytes may be looked through in this turn of the loop.
+    """
 
     feed: Feed
     reader: Reader
     course: Course
-    gate: asyncio.Semaphore
+    gate: AbstractAsyncContextManager[Any]
     at_once: int = AT_ONCE
+    turn: Callable[[int], Awaitable[None]] = _at_any_time
     total: int = field(default=0, init=False)
     _sent: int = field(default=0, init=False)
 
@@ -97,15 +108,19 @@ class Replay:
 
         Raises:
             ConnectionError: the reader has gone.
-            Unavailable: the log cannot be read on.
+            Unavailable: the log cannot be read on, or what was missed was given up while it was read.
         """
-        position = self.course.after
+        position, shed = self.course.after, self.feed.shed
         self.reader.caught_up(position)
         if not self._at_once(position):
             await self._urgent_first(position)
         while True:
             if not self.feed.ring.covers(position):
-                position = await self._from_log(position)
+                before, position = position, await self._from_log(position)
+                if self.feed.shed > max(before, shed):
+                    raise Unavailable(
+                        "What was missed is given up just now; come again and be told of the gap."
+                    )
             position = await self._from_ring(position)
             if self.reader in self.feed.fanout.listeners:
                 return position
@@ -227,7 +242,9 @@ class Replay:
         while True:
             try:
                 async with self.gate:
-                    return await self.feed.page(after, wanted, until)
+                    found = await self.feed.page(after, wanted, until)
+                await self.turn(sum(len(record.payload) for record in found.records))
+                return found
             except Unavailable as problem:
                 log.info("a replay waits for the log", problem=problem.message)
             await asyncio.sleep(RETRY)

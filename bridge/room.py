@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from bridge.accounts import Accounts
 from bridge.config import Config
 from bridge.deflate import Deflate
 from bridge.metrics import Metrics
+from bridge.turns import Turns
 
 if TYPE_CHECKING:
     from bridge.wire import Wire
@@ -65,6 +67,8 @@ class Room:
         self.metrics = metrics
         self.admit = admit
         self.deflate = Deflate(metrics.deflated)
+        self.turns = Turns(self.loop)
+        self.accounts = Accounts()
         self.wires: set[Wire] = set()
         self._dirty: list[Wire] = []
 

@@ -8,16 +8,18 @@ from collections.abc import Callable
 import pydantic_core
 import structlog
 from websockets.frames import DATA_OPCODES, PONG, Frame
-from websockets.protocol import OPEN, Event
+from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from backchannel.delivery.session import error_frame, too_large
+from backchannel.delivery.work import of_stranger, tune_agent
 from backchannel.protocol.claims import Claims
-from backchannel.protocol.frame import CloseCode
+from backchannel.protocol.frame import CloseCode, Goodbye
 from bridge.crowd import Ticket
 from bridge.deflate import takes_deflated
 from bridge.fragments import Fragments
 from bridge.framing import frame
+from bridge.inflow import Inflow
 from bridge.room import NOBODY, Peer, Room
 from bridge.vigil import Vigil
 
@@ -41,13 +43,11 @@ class Wire(asyncio.Protocol):
         "_claims",
         "_closing",
         "_code",
-        "_deaf",
         "_deflate",
         "_dirty",
         "_ended",
         "_fragments",
-        "_hushed",
-        "_later",
+        "_inflow",
         "_out",
         "_pong",
         "_protocol",
@@ -90,9 +90,16 @@ class Wire(asyncio.Protocol):
         self.written = 0
         self._dirty = False  # will be flushed at the end of this turn
         self._pong: bytes | None = None  # the answer to the latest ping, kept while congested
-        self._later: list[Event] = []  # arrived while the owner does not want to read
-        self._deaf = False
-        self._hushed = False
+        self._inflow = Inflow(
+            room.turns,
+            transport,
+            protocol,
+            of_stranger() if claims is None else room.accounts.of((claims.collaboration_group, claims.sub)),
+            take=self._take_frame,
+            answer=self._take_answers,
+            fail=self._end_for,
+            fault=self._fault,
+        )
         self._fragments = Fragments()
         self._closing = False
         self._ended = False  # nothing will be written any more
@@ -121,6 +128,7 @@ class Wire(asyncio.Protocol):
     @claims.setter
     def claims(self, claims: Claims) -> None:
         self._claims, self._protocol.max_message_size = claims, self._room.config.max_frame_bytes
+        self._inflow.account = self._room.accounts.of((claims.collaboration_group, claims.sub))
         self._ticket.become_known()
 
     @property
@@ -201,57 +209,35 @@ class Wire(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take nothing more, not even what has arrived; the client's sends will stall."""
-        if not self._deaf and not self._closing:
-            self._deaf = True
-            self._transport.pause_reading()
+        if not self._closing:
+            self._inflow.pause()
 
     def hush(self) -> None:
         """Read nothing more, whatever the owner wants: the bridge is about to close."""
-        self.pause_reading()
-        self._hushed = True
+        if not self._closing:
+            self._inflow.hush()
 
     def resume_reading(self) -> None:
-        if not self._deaf or (self._hushed and not self._closing):
-            return
-        self._deaf = False
-        if self._transport.is_closing():
-            return
-        self._transport.resume_reading()
-        if self._later:
-            self._room.loop.call_soon(self._take_later)
+        self._inflow.resume()
+
+    def charge(self, cost: float) -> None:
+        """What was done for this connection beside reading it; see `delivery/work.py`."""
+        self._inflow.account.charge(cost)
+
+    def allow(self, messages_per_second: float) -> None:
+        """How much its agent may ask of the loop."""
+        tune_agent(self._inflow.account, messages_per_second)
 
     def data_received(self, data: bytes) -> None:
         self._vigil.heard = True
-        self._protocol.receive_data(data)
-        events = self._protocol.events_received()
-        if self._deaf or self._later:
-            self._later.extend(events)
-        else:
-            self._take(events)
-        # Only now: what came before a close or a fault is still a message.
-        self._take_answers()
+        self._inflow.received(data)
 
-    def eof_received(self) -> None:
-        self._protocol.receive_eof()
-        self._take_answers()
-
-    def _take_later(self) -> None:
-        if not self._deaf:
-            events, self._later = self._later, []
-            self._take(events)
-            self._take_answers()
-
-    def _take(self, events: list[Event]) -> None:
-        for position, event in enumerate(events):
-            if self._closing:
-                return
-            if self._deaf:
-                self._later[:0] = events[position:]
-                return
-            if isinstance(event, Frame):
-                self._take_frame(event)
+    def eof_received(self) -> bool:
+        return self._inflow.received_eof()
 
     def _take_frame(self, event: Frame) -> None:
+        if self._closing:
+            return
         if event.opcode in DATA_OPCODES:
             body = self._fragments.join(event)
             if body is not None:
@@ -286,7 +272,7 @@ class Wire(asyncio.Protocol):
 
     def beat(self) -> None:
         """A heartbeat of the process: give up on a client that was silent for several, ping the others."""
-        strikes = self._vigil.beat(deaf=self._deaf)
+        strikes = self._vigil.beat(deaf=self._inflow.held)
         if strikes >= self._room.config.heartbeat_strikes:
             self.close(CloseCode.HEARTBEAT_LOST, "Nothing was heard for several heartbeats.")
         else:
@@ -318,6 +304,13 @@ class Wire(asyncio.Protocol):
         if not self._closing:
             self._protocol.fail(code, reason)
             self._take_answers()
+
+    def _end_for(self, code: int, reason: str) -> None:
+        """What the client does goes too far: it is told so in words, and nothing more of it is parsed."""
+        if code == CloseCode.RATE:
+            goodbye = Goodbye(code=code, reason=reason, retry_after=1.0)
+            self.send(goodbye.model_dump_json().encode())
+        self._fail(code, reason)
 
     def _fault(self, error: Exception) -> None:
         log.error("peer_failed", connection_id=self.connection_id, exc_info=error)
@@ -352,13 +345,12 @@ class Wire(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
-        self._later.clear()
-        self.resume_reading()  # the other side's close must get through
+        self._inflow.open_up()  # the other side's close must get through
         self._timer = self._room.loop.call_later(self._room.config.close_seconds, self._transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self._later.clear()
+        self._inflow.end()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

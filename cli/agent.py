@@ -49,7 +49,7 @@ def list_agents(terminal: Terminal, where: Where, online: bool) -> None:
 @click.pass_obj
 def show_agent(terminal: Terminal, where: Where, agent: str) -> None:
     """Show what AGENT said of itself, whether it is here, and what narrows its rights now."""
-    found = [one for one in asyncio.run(_ask(where)) if one.get("agent_id") == agent]
+    found = asyncio.run(_ask(where, agent))
     if not found:
         raise Failure(f"Nobody here is called {agent}.", code="not_found", hint="backchannel agents ls")
     if where.url is None:
@@ -73,8 +73,6 @@ async def _with_rights(where: Where, agent: str, found: list[dict[str, Any]]) ->
         return told
 
 
-async def _ask(where: Where) -> list[dict[str, Any]]:
+async def _ask(where: Where, agent_id: str | None = None) -> list[dict[str, Any]]:
     async with doors(where) as found:
-        return [
-            {"group": door.group, **agent} for door in found for agent in (await door.ask("agents"))["agents"]
-        ]
+        return [row for door in found for row in await door.every("agents", "agents", agent_id=agent_id)]

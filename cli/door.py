@@ -99,6 +99,17 @@ class Door:
         """The fields of the answer. Raises the error that the platform answered, or Unavailable."""
         return await self._ask(query, {name: value for name, value in params.items() if value is not None})
 
+    async def every(self, query: str, noun: str, **params: Any) -> list[dict[str, Any]]:
+        """All rows of a list, however many answers they take, each with its group. Raises as `ask`."""
+        found: list[dict[str, Any]] = []
+        page = None
+        while True:
+            answer = await self.ask(query, page=page, **params)
+            found += [{"group": self.group, **row} for row in answer[noun]]
+            page = answer.get("next")
+            if page is None:
+                return found
+
 
 @contextlib.asynccontextmanager
 async def operator(where: Where, role: Role = "operator") -> AsyncIterator[Connection]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.door import Where, door, where_options
+from cli.door import Door, Where, door, where_options
 from cli.failure import Failure
 from cli.group import Command
 from cli.terminal import Terminal, clean
@@ -40,13 +40,24 @@ async def _explained(where: Where, message_id: str, cursor: str | None) -> dict[
     until = None
     async with door(where) as at:
         for _ in range(LOOKS):
-            found = await at.ask("explain", message_id=message_id, cursor=cursor, until=until)
+            wanted = {"message_id": message_id, "cursor": cursor, "until": until}
+            found = await at.ask("explain", **wanted)
             until = found.get("next")
             if until is None:
-                return found
+                return await _whole(at, wanted, found)
     raise Failure(
         f"Nothing was found of {message_id} so far back.", code="not_found", hint="give its --cursor"
     )
+
+
+async def _whole(at: Door, wanted: dict[str, str | None], found: dict[str, Any]) -> dict[str, Any]:
+    """With all recipients, however many answers that takes."""
+    page = found.get("page")
+    while page is not None:
+        more = await at.ask("explain", page=page, **wanted)
+        found["recipients"] += more["recipients"]
+        page = more.get("page")
+    return found
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.entry import EXPECTED, EXPECTED_SUBJECT, MSG_ID, Entry
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import describe
+from backchannel.jetstream.size import USUAL, Sizes
 from backchannel.jetstream.topology import differences, provision, wanted_streams
 from backchannel.protocol.subject import COMMANDS, order_subject
 from cli.failure import Failure
@@ -27,13 +28,15 @@ async def require_jetstream(connection: Connection, url: str) -> None:
         ) from problem
 
 
-async def furnish(connection: Connection, groups: Sequence[str], replicas: int | None = None) -> list[str]:
+async def furnish(
+    connection: Connection, groups: Sequence[str], replicas: int | None = None, sizes: Sizes = USUAL
+) -> list[str]:
     """Create and change what has to be; a sentence for each change.
 
     Without `replicas` each stream keeps as many copies as the streams there have: a cluster that somebody
     has set up for three is not taken back to one.
     """
-    told = await provision(connection, groups, replicas=replicas or await _copies(connection))
+    told = await provision(connection, groups, replicas=replicas or await _copies(connection), sizes=sizes)
     for group in groups:
         await _begin(connection, group)
     return told

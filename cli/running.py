@@ -8,6 +8,8 @@ from typing import Any
 from backchannel.errors import BackchannelError
 from backchannel.home import Home, Platform
 from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.size import VARIABLE
+from backchannel.jetstream.topology import fills
 from backchannel.service.audit.standing import ask, faults_of
 from backchannel.tls import trusting
 from cli.door import Where, over_nats
@@ -59,6 +61,7 @@ async def _behind(home: Home, platform: Platform) -> list[Finding]:
     try:
         found = [good("nats", f"{platform.nats} answers")]
         found.append(await _topology(connection, platform))
+        found.append(await _room(connection, platform))
         for group in platform.groups:
             found += await _handlers(connection, group)
             found.append(await _audit(connection, group))
@@ -73,6 +76,18 @@ async def _topology(connection: Connection, platform: Platform) -> Finding:
     if not found:
         return good("streams", "all streams and buckets are as shipped")
     return bad("streams", "; ".join(found), "backchannel streams apply")
+
+
+async def _room(connection: Connection, platform: Platform) -> Finding:
+    """Whether every stream has a size, and is far from it."""
+    hint = f"make room on the disk, or set {VARIABLE} (BC_EVENTS=20GiB) and start again"
+    found = await fills(connection, platform.groups)
+    if warnings := [fill.warning for fill in found if fill.warning is not None]:
+        return bad("room", "; ".join(warnings), hint)
+    if endless := [fill.stream for fill in found if fill.most <= 0]:
+        return bad("room", f"{', '.join(endless)} may grow without end", hint)
+    fullest = max(found, key=lambda fill: fill.share)
+    return good("room", f"the fullest stream, {fullest.stream}, is {fullest.share:.0%} full")
 
 
 async def _handlers(connection: Connection, group: str) -> list[Finding]:

@@ -19,6 +19,7 @@ from backchannel.errors import BackchannelError
 from backchannel.home import FolderError, Home, Platform, Role, Runtime
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
+from backchannel.jetstream.size import Sizes
 from backchannel.protocol.message import rfc3339
 from backchannel.tls import trusting
 from cli.certificate import kept
@@ -169,7 +170,7 @@ class Parts:
         connection = await Connection.open(address, name="up", wait=NATS_PATIENCE)
         try:
             await require_jetstream(connection, url)
-            await furnish(connection, self._plan.groups)
+            await furnish(connection, self._plan.groups, sizes=Sizes.from_environment(self._env))
             await take_over(self._home, connection)
             await platform_deed(connection, self._home, self._plan.groups, "started", self._said())
             self._url = url  # only what is on record as started is entered as stopped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.read import Record, StreamFacts, facts_of
+from backchannel.jetstream.size import Sizes
 from cli.door import Where, operator, where_options
 from cli.furnish import furnish
 from cli.group import Group
@@ -114,7 +116,7 @@ def apply(terminal: Terminal, where: Where, replicas: int | None) -> None:
 
 async def _apply(where: Where, replicas: int | None) -> list[str]:
     async with operator(where, "steward") as connection:
-        return await furnish(connection, where.groups(), replicas)
+        return await furnish(connection, where.groups(), replicas, Sizes.from_environment(os.environ))
 
 
 async def _all(where: Where) -> list[StreamFacts]:

@@ -105,9 +105,9 @@ def outcome(
 async def _ask(where: Where, agent: str | None, tool_class: str | None = None) -> list[dict[str, Any]]:
     async with doors(where) as found:
         return [
-            {"group": door.group, **one}
+            row
             for door in found
-            for one in (await door.ask("trust", agent=agent, tool_class=tool_class))["trust"]
+            for row in await door.every("trust", "trust", agent=agent, tool_class=tool_class)
         ]
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from backchannel.delivery.cursor import Cursor
 from backchannel.errors import NotFound
 from backchannel.jetstream.read import StreamFacts
+from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.message import ShortText
 from backchannel.service.context import Inquiry
 from backchannel.service.declare import Service
 from backchannel.service.finding import FAR, copies, message_key
 from backchannel.service.inspection import may_ask
 from backchannel.service.params import Params, understood
-from backchannel.service.standing import MOST, standings
+from backchannel.service.standing import MOST, recipients_of, standings
 
 service = Service("delivery", about=__doc__)
 
@@ -25,11 +28,15 @@ class DeliveryParams(Params):
     message_id: ShortText
     cursor: ShortText | None = None
     until: ShortText | None = None
+    page: Identifier | None = None
+    limit: int = Field(default=MOST, ge=1, le=MOST)
 
 
-@service.answers("delivery")
+@service.answers("delivery", searches=True)
 async def delivery(inquiry: Inquiry) -> Mapping[str, Any]:
     """How far each recipient is with a message. For its sender, the sender's supervisor, and the operator.
+
+    Of many recipients `page` is the name behind which the next answer goes on, asked for by `page`.
 
     Not found and `next` given: it may lie farther back, up to that cursor.
     """
@@ -42,13 +49,15 @@ async def delivery(inquiry: Inquiry) -> Mapping[str, Any]:
     if not own:
         return _farther_back(inquiry, message_id, until, facts, asked.cursor)
     rows = await standings(inquiry.house, inquiry.group, own, facts.epoch)
+    part = recipients_of(rows, asked.page, asked.limit)
     return {
         "message_id": message_id,
         "type": own[0].content.get("type"),
         "stored": {"cursor": str(Cursor(facts.epoch, own[0].sequence)), "at": own[0].record.time},
         "next": None,
-        "recipients": rows[:MOST],
-        "more": len(rows) > MOST,
+        "recipients": part.rows,
+        "page": part.next,
+        "more": part.next is not None,
         "received": sum(1 for row in rows if row["received"]),
         "handled": sum(1 for row in rows if row["handled"]),
     }

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.paging import Part
 from backchannel.domain.stages import state_of, why
 from backchannel.errors import NotFound
 from backchannel.jetstream.read import StreamFacts
+from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.message import ShortText
 from backchannel.service.context import Inquiry
 from backchannel.service.critical import connected
@@ -16,9 +20,11 @@ from backchannel.service.declare import Service
 from backchannel.service.finding import FAR, Copy, copies, message_key
 from backchannel.service.inspection import as_command, came_later, may_ask, outcome_of, set_aside_of, told_of
 from backchannel.service.params import Params, understood
-from backchannel.service.standing import MOST, standings
+from backchannel.service.standing import MOST, recipients_of, standings
 
 service = Service("explain", about=__doc__)
+MOST_SET_ASIDE = 50
+"""Times that it was set aside of which one answer tells."""
 
 
 class ExplainParams(Params):
@@ -27,9 +33,11 @@ class ExplainParams(Params):
     message_id: ShortText
     cursor: ShortText | None = None
     until: ShortText | None = None
+    page: Identifier | None = None
+    limit: int = Field(default=MOST, ge=1, le=MOST)
 
 
-@service.answers("explain")
+@service.answers("explain", searches=True)
 async def explain(inquiry: Inquiry) -> Mapping[str, Any]:
     """All that is known of a message. For its sender, the sender's supervisor, and the operator.
 
@@ -49,15 +57,17 @@ async def explain(inquiry: Inquiry) -> Mapping[str, Any]:
     if not own and command is None and not dead and outcome is None:
         return _not_yet(inquiry, message_id, until, facts)
     sender = sender or (outcome["sender"] if outcome else None)
+    part = await _recipients(inquiry, own, facts, asked) if own else Part([], None)
     return {
         "message_id": message_id,
         "sender": sender,
         "stored": [told_of(copy, facts.epoch) for copy in own],
         "command": command,
         "result": outcome,
-        "recipients": await _recipients(inquiry, own, facts) if own else [],
+        "recipients": part.rows,
+        "page": part.next,
         "not_for": await came_later(inquiry, own) if own else [],
-        "dead": dead,
+        "dead": dead[:MOST_SET_ASIDE],
         "next": None,
     }
 
@@ -72,15 +82,18 @@ def _not_yet(inquiry: Inquiry, message_id: str, until: int, facts: StreamFacts) 
     return {"message_id": message_id, "stored": [], "next": str(Cursor(facts.epoch, until - FAR))}
 
 
-async def _recipients(inquiry: Inquiry, own: Sequence[Copy], facts: StreamFacts) -> list[dict[str, Any]]:
+async def _recipients(
+    inquiry: Inquiry, own: Sequence[Copy], facts: StreamFacts, asked: ExplainParams
+) -> Part:
     here = frozenset(await connected(inquiry.house, inquiry.group))
     rows = await standings(inquiry.house, inquiry.group, own, facts.epoch)
-    return [
+    told = (
         {
             **row,
             "connected": row["agent_id"] in here,
             "state": state_of(row, connected=row["agent_id"] in here),
             "why": why(row, own[0].place.to),
         }
-        for row in rows[:MOST]
-    ]
+        for row in rows
+    )
+    return recipients_of(told, asked.page, asked.limit)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from itertools import accumulate
 from typing import Any
 
 from pydantic import Field
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.paging import page_of
 from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.history import move_of
 from backchannel.jetstream.read import Record, page
@@ -21,7 +21,6 @@ from backchannel.service.lives import event_of
 from backchannel.service.params import Params, understood
 
 service = Service("history", about=__doc__)
-MOST_BYTES = 512 * 1024
 
 
 class HistoryParams(Params):
@@ -33,7 +32,7 @@ class HistoryParams(Params):
     limit: int = Field(default=200, ge=1, le=500)
 
 
-@service.answers("history")
+@service.answers("history", searches=True)
 async def history(inquiry: Inquiry) -> Mapping[str, Any]:
     """The moves of a sidebar, oldest first; ``next`` pages on."""
     asked = understood(HistoryParams, inquiry.params)
@@ -49,22 +48,18 @@ async def history(inquiry: Inquiry) -> Mapping[str, Any]:
         filter=life_of(inquiry.group, asked.sidebar_id),
         until=until,
     )
-    records = _fitting(part.records)
-    done = len(records) == len(part.records) and part.done
-    return {
-        "sidebar_id": asked.sidebar_id,
-        "moves": _moves(asked.sidebar_id, records, facts.epoch),
-        "next": None if done or not records else str(Cursor(facts.epoch, records[-1].sequence)),
-    }
+    told = page_of(
+        _moves(asked.sidebar_id, part.records, facts.epoch),
+        lambda move: str(move["cursor"]),
+        lambda move: move,
+        asked.limit,
+    )
+    end = str(Cursor(facts.epoch, part.records[-1].sequence)) if part.records and not part.done else None
+    return {"sidebar_id": asked.sidebar_id, "moves": told.rows, "next": told.next or end}
 
 
-def _fitting(records: list[Record]) -> list[Record]:
-    """As many as fit into one answer, at least one."""
-    sizes = accumulate(len(record.payload) for record in records)
-    most = sum(1 for size in sizes if size <= MOST_BYTES)
-    return records[: max(most, 1)]
-
-
-def _moves(sidebar_id: str, records: list[Record], epoch: str) -> list[dict[str, Any]]:
-    found = ((record.sequence, move_of(sidebar_id, event_of(record))) for record in records)
-    return [{"cursor": str(Cursor(epoch, at)), **asdict(move)} for at, move in found if move is not None]
+def _moves(sidebar_id: str, records: Iterable[Record], epoch: str) -> Iterator[dict[str, Any]]:
+    for record in records:
+        move = move_of(sidebar_id, event_of(record))
+        if move is not None:
+            yield {"cursor": str(Cursor(epoch, record.sequence)), **asdict(move)}

@@ -14,6 +14,7 @@ from backchannel.service.native.door import Door
 from backchannel.service.native.gate import Gate
 from backchannel.service.native.passes import Passes
 from backchannel.service.native.reading import Reading
+from backchannel.service.native.refusals import Refusals
 from backchannel.service.native.servers import Servers
 from backchannel.service.native.turnstile import Turnstile
 from backchannel.service.rights import RightsInForce
@@ -35,7 +36,8 @@ async def admission(house: House) -> None:
     turnstile = Turnstile(house, keyring, passes, servers)
     callout = Callout(house, keyring, Nkey(trust.callout), passes, servers)
     listening = await house.connection.another("native")
-    gate = Gate(house.settings, passes, rights, turnstile.keep_out)
+    refusals = Refusals(house.trail, house.groups[0])
+    gate = Gate(house.settings, passes, rights, refusals, turnstile.keep_out)
     door = Door(house, listening, gate)
     try:
         await rights.open(house.connection, lambda group, entity: turnstile.look())
@@ -45,6 +47,7 @@ async def admission(house: House) -> None:
         readings = [Reading(house, listening, group, passes, gate) for group in house.groups]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(turnstile.run())
+            tasks.create_task(refusals.run())
             for reading in readings:
                 tasks.create_task(reading.run())
             for reading in readings:

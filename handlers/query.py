@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.paging import page_of, shortened
 from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import NotFound
@@ -27,6 +28,8 @@ from backchannel.service.shelf import Search
 from backchannel.service.show import shown, summary
 
 service = Service("query", about=__doc__)
+MOST_NAMED = 100
+"""Names that the answer to ``status`` lists; it counts all of them."""
 
 
 class ContextParams(Params):
@@ -47,7 +50,14 @@ class SidebarsParams(Params):
     agent: Identifier | None = None
     parent_id: Identifier | None = None
     after: Identifier | None = None
+    page: Identifier | None = None
     limit: int = Field(default=1000, ge=1, le=10_000)
+
+
+class AgentsParams(Params):
+    agent_id: Identifier | None = None
+    page: Identifier | None = None
+    limit: int = Field(default=10_000, ge=1, le=10_000)
 
 
 @service.answers("ping")
@@ -127,7 +137,8 @@ async def sidebar(inquiry: Inquiry) -> Mapping[str, Any]:
         found = now if until >= now.sequence else await _as_it_was(inquiry, now, until)
     if found is None:
         raise NotFound(f"There was no sidebar {asked.sidebar_id} then.", field="params.sidebar_id")
-    return {"sidebar": (shown if Action.READ in granted else summary)(found, facts.epoch)}
+    told = (shown if Action.READ in granted else summary)(found, facts.epoch)
+    return {"sidebar": shortened(told, MOST_BYTES)}
 
 
 async def _as_it_was(inquiry: Inquiry, found: Sidebar, until: int) -> Sidebar | None:
@@ -152,11 +163,14 @@ async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
     facts = await inquiry.house.log(inquiry.group)
     asker = await inquiry.asker()
     search = Search(asked.status, asked.agent, asked.parent_id, **_limits(asker, lives))
-    part = lives.shelf.find(search, after=asked.after, limit=asked.limit)
+    part = lives.shelf.find(search, after=asked.page or asked.after, limit=asked.limit)
+    told = page_of(
+        part.sidebars, lambda found: found.sidebar_id, lambda found: summary(found, facts.epoch), asked.limit
+    )
     return {
-        "sidebars": [summary(found, facts.epoch) for found in part.sidebars],
+        "sidebars": told.rows,
         "total": part.total,
-        "next": part.sidebars[-1].sidebar_id if part.more else None,
+        "next": told.next or (part.sidebars[-1].sidebar_id if part.more else None),
     }
 
 
@@ -173,9 +187,17 @@ def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
 
 @service.answers("agents")
 async def agents(inquiry: Inquiry) -> Mapping[str, Any]:
-    """Everyone the group's directory knows, and who of them is connected now."""
-    understood(Params, inquiry.params)
-    return {"agents": await inquiry.house.roster(inquiry.group)}
+    """Everyone the group's directory knows, and who of them is connected now. Ordered by name, ``next``
+    pages on."""
+    asked = understood(AgentsParams, inquiry.params)
+    roster = await inquiry.house.roster(inquiry.group)
+    wanted = [
+        agent
+        for agent in roster
+        if agent["agent_id"] > (asked.page or "") and asked.agent_id in (None, agent["agent_id"])
+    ]
+    part = page_of(wanted, lambda agent: str(agent["agent_id"]), lambda agent: agent, asked.limit)
+    return {"agents": part.rows, "total": len(roster), "next": part.next}
 
 
 @service.answers("status")
@@ -186,12 +208,14 @@ async def status(inquiry: Inquiry) -> Mapping[str, Any]:
     await lives.reach()
     facts = await inquiry.house.log(inquiry.group)
     roster = await inquiry.house.roster(inquiry.group)
+    degraded = [agent["agent_id"] for agent in roster if agent["condition"] == "degraded"]
     return {
         "group": inquiry.group,
         "agents": {
             "known": len(roster),
             "online": sum(1 for agent in roster if agent["online"]),
-            "degraded": [agent["agent_id"] for agent in roster if agent["condition"] == "degraded"],
+            "degraded": degraded[:MOST_NAMED],
+            "degraded_count": len(degraded),
         },
         "sidebars": lives.shelf.statuses(),
         "log": {

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from backchannel.domain.decision import Decision
+from backchannel.domain.paging import page_of
 from backchannel.domain.trust.decide import SERVICE, may_settle, settled, shown
 from backchannel.domain.trust.standing import FAMILY, Trust, place_of
 from backchannel.errors import Forbidden, UnknownAgent
@@ -40,6 +41,7 @@ async def update(command: TrustUpdate, ctx: Context) -> Decision:
 class TrustParams(Params):
     agent: Identifier | None = None
     tool_class: str | None = None
+    page: str | None = None
     limit: int = Field(default=1000, ge=1, le=1000)
 
 
@@ -62,5 +64,11 @@ async def trust(inquiry: Inquiry) -> Mapping[str, Any]:
         and asked.agent in (None, one.agent)
         and asked.tool_class in (None, one.tool_class)
     ]
-    fits.sort(key=lambda one: (one.agent, one.tool_class))
-    return {"trust": [shown(one, settings, now) for one in fits[: asked.limit]], "total": len(fits)}
+    fits.sort(key=_name)
+    rest = (one for one in fits if _name(one) > (asked.page or ""))
+    part = page_of(rest, _name, lambda one: shown(one, settings, now), asked.limit)
+    return {"trust": part.rows, "total": len(fits), "next": part.next}
+
+
+def _name(one: Trust) -> str:
+    return f"{one.agent}.{one.tool_class}"

@@ -236,7 +236,7 @@ NOT_FOR = {
         "$SYS.REQ.SERVER.x.KICK",
     ),
     "handlers": (
-        *STREAMS,
+        *(one for one in STREAMS if one != "$JS.API.STREAM.PURGE.BC_EVENTS_main"),
         "$KV.BC_config.curator.ack_timeout",
         "$KV.BC_rights.main.ada",
         "$KV.BC_seats.main.ada",

@@ -71,14 +71,22 @@ class Seal:
     async def _readers(self, sidebar_id: str, own: SealingKey) -> dict[str, bytes]:
         """Who is in the sidebar now, with the keys they published, as they were first seen."""
         found = await self._agent.ask("sidebar", sidebar_id=sidebar_id)
-        listed = (await self._agent.ask("agents"))["agents"]
-        published = {entry["agent_id"]: _key(entry.get(KEY_FIELD)) for entry in listed}
+        published = {entry["agent_id"]: _key(entry.get(KEY_FIELD)) for entry in await self._listed()}
         published[self._agent.name] = own.public
         keys = {name: key for name, key in published.items() if key is not None}
         readers = readers_among(tuple(found["sidebar"]["participants"]), keys)
         for name, theirs in readers.items():
             own.believe(name, theirs)
         return readers
+
+    async def _listed(self) -> list[dict[str, Any]]:
+        """Everybody the group's directory knows, however many answers that takes."""
+        answer = await self._agent.ask("agents")
+        found: list[dict[str, Any]] = list(answer["agents"])
+        while (page := answer.get("next")) is not None:
+            answer = await self._agent.ask("agents", page=page)
+            found += answer["agents"]
+        return found
 
 
 def _key(said: object) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backchannel.delivery.audience import Membership
-from backchannel.delivery.calls import NOBODY, Called, Knows, Skilled, called, resolve, text_of
+from backchannel.delivery.calls import NOBODY, Called, Knows, Skilled, called, resolve, some_of, text_of
 from backchannel.errors import (
     BadMessage,
     Conflict,
@@ -91,8 +91,8 @@ def _check_readers(context_id: str, message: AnyMessage, membership: Membership)
     members = membership.members(context_id)
     if context_id != MAIN and readers != members:
         raise Conflict(
-            f"It is sealed for {', '.join(sorted(readers))}, but in the sidebar are"
-            f" {', '.join(sorted(members))}: seal it anew.",
+            f"It is sealed for {some_of(sorted(readers))}, but in the sidebar are"
+            f" {some_of(sorted(members))}: seal it anew.",
             field="content",
         )
 
@@ -103,5 +103,5 @@ def _check_targets(agent: str, mention: MentionRoute, knows: Knows) -> None:
     unknown = sorted({name for name in mention.target_agents if not knows(name)})
     if unknown:
         raise UnknownAgent(
-            f"Nobody in this group is called {', '.join(unknown)}; nobody was told.", field="target_agents"
+            f"Nobody in this group is called {some_of(unknown)}; nobody was told.", field="target_agents"
         )

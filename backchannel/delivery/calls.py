@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from backchannel.errors import BadMessage, UnknownAgent
@@ -20,6 +20,9 @@ Skilled = Callable[[str], Iterable[str]]
 
 MOST_CALLED = 32
 """Agents that one text may call."""
+
+MOST_TOLD = 16
+"""Names that an error repeats."""
 
 MOST_READ = 65_536
 """Characters of a text in which names are looked for."""
@@ -134,6 +137,27 @@ def wants_everything(message: AnyMessage) -> bool:
     return TRUCK in text.lower() and any(name.lower() == TRUCK for name in called(text))
 
 
+def some_of(names: Sequence[str]) -> str:
+    """The first of some names as a person reads them, and how many more there are."""
+    more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+    return ", ".join(names[:MOST_TOLD]) + more
+
+
+def few(names: Iterable[str], sender: str) -> tuple[str, ...]:
+    """The names that are to be looked up; so few that this may be done.
+
+    Raises:
+        BadMessage: they are too many, whatever they mean.
+    """
+    found = tuple(name for name in names if name.lower() != TRUCK)
+    others = len(found) - (sender in found)
+    if others > MOST_CALLED:
+        raise BadMessage(
+            f"A text may call {MOST_CALLED} agents or specialties; this names {others}.", field="content"
+        )
+    return found
+
+
 def resolve(
     names: Iterable[str], sender: str, knows: Knows, skilled: Skilled, members: Container[str] | None
 ) -> Called:
@@ -148,16 +172,14 @@ def resolve(
     """
     agents: dict[str, None] = {}
     unknown: list[str] = []
-    for name in names:
-        if name.lower() == TRUCK:
-            continue
+    for name in few(names, sender):
         able = (name,) if knows(name) else tuple(skilled(name))
         agents.update(dict.fromkeys(able))
         if not able:
             unknown.append(name)
     if unknown:
         raise UnknownAgent(
-            f"Nobody in this group is called {', '.join(unknown)} or has such a specialty, and nothing was"
+            f"Nobody in this group is called {some_of(unknown)} or has such a specialty, and nothing was"
             " stored. Where an @ calls nobody, put it between backticks or write \\@.",
             field="content",
         )

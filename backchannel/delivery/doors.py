@@ -65,6 +65,9 @@ class Without:
 
 ARRIVING, OPEN, EACH, ACTING = (At.ARRIVAL,), (At.ARRIVAL, At.OPEN), (At.MESSAGE,), (At.ACT,)
 IS_NO_HTTP = Without("NATS has neither Host nor Origin")
+SHORT = Without("it is a few bytes, and how many of them are under way is limited")
+OWN = Without("it reaches its agent's own consumer, and what that hands out follows the rights in force")
+ONE_LINE = Without("a login is one line, no longer than the server's max_control_line, and is looked at once")
 LET_IN = Without("the login spent it: what comes later belongs to that connection")
 ON_RECORD = (At.REFUSAL,)
 NO_BODY = Without("only the head is read, which is limited before anything is made of it")
@@ -103,8 +106,8 @@ _NATIVE: Mapping[Check, tuple[At, ...] | Without] = {
     Check.PACE: EACH,
     Check.BYTES: EACH,
     Check.ROOM: EACH,
-    Check.WORK: EACH,
     Check.SIZE: EACH,
+    Check.WORK: ACTING,
     Check.KEY: ACTING,
     Check.REVOCATION: ACTING,
     Check.NONCE: LET_IN,
@@ -146,22 +149,27 @@ DOORS: Mapping[Door, Mapping[Check, tuple[At, ...] | Without]] = {
     Door.NUMBERS: _READING,
     Door.NATIVE_LOGIN: {
         **_NATIVE,
-        Check.PACE: ARRIVING,
-        Check.BYTES: Without("a login is no larger than the server's max_control_line"),
-        Check.ROOM: ARRIVING,
-        Check.WORK: ARRIVING,
         Check.IDENTITY: ARRIVING,
-        Check.SIZE: ARRIVING,
         Check.KEY: OPEN,
         Check.REVOCATION: OPEN,
-        Check.NONCE: ARRIVING,
         Check.RIGHTS: ARRIVING,
+        Check.PACE: ARRIVING,
+        Check.ROOM: ARRIVING,
+        Check.NONCE: ARRIVING,
+        Check.BYTES: ONE_LINE,
+        Check.SIZE: ONE_LINE,
+        Check.WORK: ONE_LINE,
     },
     Door.NATIVE_PUBLISH: _NATIVE,
     Door.NATIVE_QUERY: _NATIVE,
-    Door.NATIVE_PULL: _NATIVE,
-    Door.NATIVE_INFO: _NATIVE,
-    Door.NATIVE_ACK: _NATIVE,
+    Door.NATIVE_PULL: {**_NATIVE, Check.WORK: SHORT, Check.RIGHTS: OWN},
+    Door.NATIVE_INFO: {**_NATIVE, Check.WORK: SHORT, Check.RIGHTS: OWN},
+    Door.NATIVE_ACK: {
+        **_NATIVE,
+        Check.ROOM: Without("it is handed on in the turn in which it comes"),
+        Check.WORK: SHORT,
+        Check.RIGHTS: OWN,
+    },
 }
 """Every door and every check, in the order in which they are made; no cell is empty."""
 

@@ -43,6 +43,31 @@ class Horizon:
         """The next position behind which another view counts than up to it; None if there is none."""
         return min((at for at in self._turns() if at > position), default=None)
 
+    def openings(self, position: int) -> list[tuple[int, str]]:
+        """Where sidebars begin to be seen behind `position`, in order: position of the first event, name."""
+        found = [
+            (start, name)
+            for name, stretches in self.stretches.items()
+            for start, _ in stretches
+            if start > max(position + 1, self.born)
+        ]
+        return sorted(found)
+
+    def widened(self, empty: Mapping[tuple[str, int], int]) -> Horizon:
+        """The same view with fewer turns.
+
+        Args:
+            empty: by sidebar and the start of a stretch, a position between which and that start nothing lies
+                in the sidebar. To be let see nothing is no different from not being let see.
+        """
+        if not empty:
+            return self
+        stretches = {
+            name: tuple((empty.get((name, start), start - 1) + 1, end) for start, end in found)
+            for name, found in self.stretches.items()
+        }
+        return Horizon(self.born, stretches, self.access)
+
     def _turns(self) -> Iterator[int]:
         yield self.born - 1
         for stretches in self.stretches.values():

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.delivery.pattern import Pattern, Search
 from backchannel.errors import BadMessage
 from backchannel.protocol.attention import Infodump
 from backchannel.protocol.lane import RANK
@@ -18,32 +19,8 @@ Point = Cursor | datetime
 
 _NO_TEXT = frozenset({"type", "message_id", "timestamp", "cursor", "trace_id", "causation_id", "reply_to"})
 _DEEPEST = 32
-
-
-class Pattern:
-    """A part of a text, in any case; ``*`` stands for anything, ``?`` for one character.
-
-    Looked for piece by piece from left to right, so that no pattern takes longer than the text is long.
-    """
-
-    __slots__ = ("_pieces",)
-
-    def __init__(self, text: str) -> None:
-        pieces = [piece for piece in text.split("*") if piece]
-        self._pieces = [re.compile(_literal(piece), re.IGNORECASE | re.DOTALL) for piece in pieces]
-
-    def fits(self, text: str) -> bool:
-        place = 0
-        for piece in self._pieces:
-            found = piece.search(text, place)
-            if found is None:
-                return False
-            place = found.end()
-        return True
-
-
-def _literal(piece: str) -> str:
-    return "".join("." if one == "?" else re.escape(one) for one in piece)
+_PARTS = 500
+"""Parts of an event after which a search lets others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +48,18 @@ class Wanted:
         span = self.spans.get(rank)
         return span is not None and span[0].sequence <= sequence <= span[1].sequence
 
-    def fits(self, event: Mapping[str, Any]) -> bool:
-        """Whether any text of an event fits the pattern."""
-        return self.pattern is None or any(self.pattern.fits(text) for text in texts(event))
+    def search(self, event: Mapping[str, Any]) -> Search:
+        """Whether any text of an event fits the pattern; a stretch at a time."""
+        if self.pattern is None:
+            return True
+        for number, text in enumerate(_parts(event), 1):
+            if number % _PARTS == 0:
+                yield _PARTS * 8
+            if text is not None:
+                fits = yield from self.pattern.search(text)
+                if fits:
+                    return True
+        return False
 
 
 def wanted(asked: Infodump) -> Wanted | None:
@@ -94,18 +80,27 @@ def wanted(asked: Infodump) -> Wanted | None:
     return None if nothing else found
 
 
-def texts(value: Any, depth: int = 0) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
     """Every text in an event but its ids, times and type."""
+    return (text for text in _parts(value) if text is not None)
+
+
+def _parts(value: Any, depth: int = 0) -> Iterator[str | None]:
+    """The same, and None for each part that is no text: to go past it takes time, too."""
     match value:
         case str():
             yield value
         case dict() if depth < _DEEPEST:
+            yield None
             for name, inner in value.items():
                 if name not in _NO_TEXT:
-                    yield from texts(inner, depth + 1)
+                    yield from _parts(inner, depth + 1)
         case list() if depth < _DEEPEST:
+            yield None
             for inner in value:
-                yield from texts(inner, depth + 1)
+                yield from _parts(inner, depth + 1)
+        case _:
+            yield None
 
 
 def _span(span: tuple[str, str]) -> tuple[Cursor, Cursor]:
@@ -128,7 +123,7 @@ def _point(text: str | None, name: str) -> Point | None:
     return moment
 
 
-_TRUCK = re.compile(r"@infodumptruck(?![\w-])[ \t,:]*(?P<rest>[^\n]*)", re.IGNORECASE)
+_TRUCK = re.compile(r"@infodumptruck(?![\w-])[ \t,:]*(?P<rest>[^\n]{0,8192})", re.IGNORECASE)
 _BOUND = re.compile(r"(since|until)[ :=]+(\S+)[ \t]*", re.IGNORECASE)
 
 
@@ -141,9 +136,9 @@ def called_for(text: str) -> dict[str, str] | None:
     found = _TRUCK.search(text)
     if found is None:
         return None
-    rest, fields = found["rest"], {}
-    while bound := _BOUND.match(rest):
+    rest, start, fields = found["rest"], 0, {}
+    while bound := _BOUND.match(rest, start):
         fields[bound[1].lower()] = bound[2]
-        rest = rest[bound.end() :]
-    pattern = rest.strip().strip("\"'`.")
+        start = bound.end()
+    pattern = rest[start:].strip().strip("\"'`.")
     return fields | ({"pattern": pattern[:4096]} if pattern else {})

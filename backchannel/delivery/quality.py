@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backchannel.delivery.traits import Areas, Names, Traits
+from backchannel.delivery.traits import Areas, Names, Traits, require_few
 from backchannel.protocol.attention import QualityUpdate
 from backchannel.protocol.frame import Quality
 
@@ -54,6 +54,9 @@ class Preference:
 
 
 def preference(said: Quality | QualityUpdate) -> Preference:
+    """Raises BadMessage if it names too much."""
+    require_few(said.required_data, "required_data")
+    require_few(said.batchable_data, "batchable_data")
     return Preference(
         said.slow_connection,
         said.mbps,

@@ -27,6 +27,7 @@ from backchannel.delivery.infodump import called_for, wanted
 from backchannel.delivery.pace import TokenBucket
 from backchannel.delivery.permit import Permission, check, check_type
 from backchannel.delivery.quality import Preference, declared, preference
+from backchannel.delivery.traits import require_few
 from backchannel.errors import (
     BackchannelError,
     BadFrame,
@@ -248,10 +249,11 @@ class Session:
         return [Authenticate(hello.token, hello)]
 
     def _begin(self, hello: Hello) -> list[Effect]:
+        require_few(hello.subscription.focus, "subscription.focus")
+        self.preference = declared(hello.quality)
         self.state = State.ARRIVING
         self.permission = hello.permission
         self.subscription = hello.subscription
-        self.preference = declared(hello.quality)
         return [Begin(hello)]
 
     def _next(self, content: dict[str, Any], now: float) -> list[Effect]:
@@ -313,6 +315,7 @@ class Session:
 
     def _subscribe(self, wanted: SubscriptionUpdate, in_reply_to: str) -> list[Effect]:
         """What is left out stays as it was."""
+        require_few(wanted.focus, "focus")
         said = wanted.model_dump(include={"mode", "focus", "peripheral_awareness"}, exclude_unset=True)
         self.subscription = self.subscription.model_copy(update=said)
         return [Tune(self.subscription, self.preference), Say(success(in_reply_to, mode=wanted.mode))]

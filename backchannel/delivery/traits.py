@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from fnmatch import translate
-from re import compile as compiled
 from typing import Any, NamedTuple
 
+from backchannel.delivery.globs import SPECIAL, Globs
+from backchannel.errors import BadMessage
 from backchannel.protocol.lane import NEVER_DROPPED, RANK, Lane
 from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone
 
@@ -14,6 +14,8 @@ URGENT = len(NEVER_DROPPED)
 """Ranks below this are never held back and never filtered, and overtake a catch-up."""
 
 LOW = RANK[Lane.LOW]
+
+MOST_PATTERNS = 4_096
 
 Names = Mapping[str, Collection[str]]
 NO_OTHER_NAMES: Names = {}
@@ -69,24 +71,30 @@ def _text(value: object) -> str | None:
 class Areas:
     """Names of contexts, topics, agents and types; ``*``, ``?`` and ``[...]`` stand for more than one."""
 
-    __slots__ = ("_exact", "_patterns")
+    __slots__ = ("_exact", "_globs")
 
     def __init__(self, names: Collection[str], others: Names = NO_OTHER_NAMES) -> None:
         plain = [name.lstrip("@#") for name in names]
         plain += [meant for name in plain for meant in others.get(name, ())]
         self._exact = frozenset(plain)
-        self._patterns = [
-            compiled(translate(name)) for name in dict.fromkeys(plain) if not _SPECIAL.isdisjoint(name)
-        ]
+        self._globs = Globs(name for name in self._exact if not SPECIAL.isdisjoint(name))
 
     def __bool__(self) -> bool:
         return bool(self._exact)
 
     def fits(self, one: Traits) -> bool:
-        return any(
-            name in self._exact or any(pattern.match(name) for pattern in self._patterns)
-            for name in one.names
+        return any(name in self._exact or self._globs.fit(name) for name in one.names)
+
+
+def require_few(names: Collection[str], field: str) -> None:
+    """Patterns cost something at every event: they may have so many characters together.
+
+    Raises:
+        BadMessage: they have more.
+    """
+    length = sum(len(name) for name in names if not SPECIAL.isdisjoint(name))
+    if length > MOST_PATTERNS:
+        raise BadMessage(
+            f"Names with *, ? or [ may have {MOST_PATTERNS} characters together; these have {length}.",
+            field=field,
         )
-
-
-_SPECIAL = frozenset("*?[")

@@ -36,6 +36,10 @@ class NoStream(NotFound):
     """The stream itself is missing: nobody has provisioned it, or it was deleted."""
 
 
+class NoRoom(Unavailable):
+    """The store, or what a stream or account may have of it, is full."""
+
+
 def failed(error: dict[str, Any]) -> BackchannelError:
     """The error object of an API answer, as ours."""
     number = int(error.get("err_code", 0))
@@ -45,7 +49,7 @@ def failed(error: dict[str, Any]) -> BackchannelError:
     if number in MISSING:
         return NoStream(said) if number == NO_STREAM else NotFound(said)
     if number in NO_ROOM:
-        return Unavailable(f"The log has no room left ({number}): make room on the disk of its server.")
+        return NoRoom(f"The log has no room left ({number}): make room on the disk of its server.")
     if number == LONG:
         return TooLarge("More than a thousand messages cannot be stored as one; split them.")
     if number == LARGE:
@@ -66,7 +70,7 @@ async def api(
 
     Raises:
         NotFound: there is no such stream, consumer or message.
-        Unavailable: no answer; ask again.
+        Unavailable: no answer, or no room (NoRoom); ask again.
         Internal: JetStream refused.
     """
     payload = b"" if body is None else pydantic_core.to_json(body)
@@ -75,6 +79,8 @@ async def api(
     while True:
         try:
             return await _once(connection, endpoint, payload, min(TRY, end - clock()))
+        except NoRoom:
+            raise
         except Unavailable:
             if clock() + PAUSE >= end:
                 raise

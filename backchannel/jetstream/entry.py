@@ -24,6 +24,12 @@ class Entry:
     def message_id(self) -> str | None:
         return self.headers.get(MSG_ID)
 
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to its stream: subject, headers, and what it says."""
+        lines = sum(len(name) + len(value) + 4 for name, value in self.headers.items())
+        return len(self.subject) + lines + len(self.payload)
+
 
 @dataclass(frozen=True, slots=True)
 class Fence:

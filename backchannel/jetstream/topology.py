@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backchannel.errors import BackchannelError, Internal
-from backchannel.jetstream.answer import NoStream, api
+from backchannel.errors import BackchannelError, Internal, NotFound
+from backchannel.jetstream.answer import NoRoom, NoStream, api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.folder import configuration
+from backchannel.jetstream.read import describe
+from backchannel.jetstream.size import NO_LIMIT, SIZE, USUAL, Fill, Sizes, halved
+from backchannel.logger import Logger
+
+log = Logger(__name__)
 
 FOLDERS = ("streams", "buckets")
 GROUP = "{group}"
@@ -19,12 +25,18 @@ PATIENCE = 10.0
 
 
 async def provision(
-    connection: Connection, groups: Sequence[str], *, replicas: int | None = None, dry_run: bool = False
+    connection: Connection,
+    groups: Sequence[str],
+    *,
+    replicas: int | None = None,
+    dry_run: bool = False,
+    sizes: Sizes = USUAL,
 ) -> list[str]:
     """Create what is missing, change what differs; a line for each change. Several may do so at once.
 
     What is there already keeps its content, and every setting the files do not name. A `dry_run` only says
     what it would do. Without `replicas` there stay as many copies as there are, and a new stream has one.
+    Of sizes see `backchannel.jetstream.size`.
 
     Raises:
         Internal: JetStream refuses a change; the sentence names stream and reason.
@@ -33,7 +45,7 @@ async def provision(
     changes = []
     for wanted in wanted_streams(groups, replicas):
         try:
-            change = await _settle(connection, wanted, dry_run)
+            change = await _settle(connection, wanted, sizes, dry_run)
         except Internal as problem:
             raise Internal(
                 f"The stream {wanted['name']} cannot be made what its file says: {problem.message}"
@@ -57,24 +69,42 @@ def files() -> list[Path]:
     return [path for folder in FOLDERS for path in sorted((configuration() / folder).glob("*.json"))]
 
 
-async def _settle(connection: Connection, wanted: Mapping[str, Any], dry_run: bool) -> str | None:
+async def _settle(
+    connection: Connection, wanted: Mapping[str, Any], sizes: Sizes, dry_run: bool
+) -> str | None:
     name = wanted["name"]
     try:
         found = await api(connection, f"STREAM.INFO.{name}", timeout=PATIENCE)
     except NoStream:
+        wanted = {**wanted, SIZE: sizes.of(name, wanted.get(SIZE, NO_LIMIT))}
         return f"created {name}" if dry_run else await _create(connection, wanted)
-    differing = differences(found["config"], wanted)
+    wanted = {**wanted, SIZE: sizes.anew(found, wanted.get(SIZE, NO_LIMIT))}
+    differing = [one for one, value in wanted.items() if value != found["config"].get(one, _absent(value))]
     if not differing:
         return None
     if not dry_run:
-        await api(connection, f"STREAM.UPDATE.{name}", {**found["config"], **wanted}, timeout=PATIENCE)
+        await _with_room(connection, f"STREAM.UPDATE.{name}", {**found["config"], **wanted})
     return f"changed {name}: {', '.join(differing)}"
+
+
+async def _with_room(connection: Connection, endpoint: str, wanted: Mapping[str, Any]) -> None:
+    """Ask for it; where the server has less room than the stream may have bytes, for half of that."""
+    while True:
+        try:
+            await api(connection, endpoint, wanted, timeout=PATIENCE)
+            return
+        except NoRoom:
+            if wanted[SIZE] == NO_LIMIT:
+                raise
+            smaller = halved(wanted[SIZE])
+            log.warning("stream_smaller_than_wanted", stream=wanted["name"], bytes=smaller)
+            wanted = {**wanted, SIZE: smaller}
 
 
 async def _create(connection: Connection, wanted: Mapping[str, Any]) -> str | None:
     name = wanted["name"]
     try:
-        await api(connection, f"STREAM.CREATE.{name}", wanted, timeout=PATIENCE)
+        await _with_room(connection, f"STREAM.CREATE.{name}", wanted)
     except BackchannelError:
         # Somebody else may have made it meanwhile; if not, the second look fails with the reason.
         found = await api(connection, f"STREAM.INFO.{name}", timeout=PATIENCE)
@@ -85,8 +115,28 @@ async def _create(connection: Connection, wanted: Mapping[str, Any]) -> str | No
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The settings in which they differ, of those that are wanted."""
-    return [name for name, value in wanted.items() if value != found.get(name, _absent(value))]
+    """The settings in which they differ, of those that are wanted. How large a stream may become is not
+    among them: that is for whoever runs the platform to say, and for the disk."""
+    return [
+        name for name, value in wanted.items() if name != SIZE and value != found.get(name, _absent(value))
+    ]
+
+
+async def fills(connection: Connection, groups: Sequence[str]) -> list[Fill]:
+    """How full every stream and bucket is that is there. Raises Unavailable."""
+    found = []
+    for name in _names(tuple(groups)):
+        try:
+            facts = await describe(connection, name)
+        except NotFound:
+            continue
+        found.append(Fill(name, facts.bytes, int(facts.config.get(SIZE, NO_LIMIT))))
+    return found
+
+
+@lru_cache
+def _names(groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(wanted["name"] for wanted in wanted_streams(groups))
 
 
 def _absent(value: Any) -> Any:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from backchannel.protocol.identifier import Identifier
-from backchannel.protocol.lane import Lane
-from backchannel.protocol.message import Message, ShortText, Text, Way
+from backchannel.protocol.lane import LANES, Lane
+from backchannel.protocol.message import Checked, Message, ShortText, Text, Way
+
+
+def _few(spans: object) -> object:
+    """Looked at before each of them is."""
+    if isinstance(spans, dict) and len(spans) > len(LANES):
+        raise ValueError(f"there are {len(LANES)} lanes, and these are {len(spans)} spans")
+    return spans
 
 
 class Handled(Message):
@@ -22,7 +29,7 @@ class Handled(Message):
     handles_cursor: ShortText | None = None
 
     # Filled by the platform:
-    taken_for: list[str] | None = None
+    taken_for: Annotated[list[str], Checked] | None = None
     taken_by: Identifier | None = None
 
     example: ClassVar[dict[str, Any]] = {"handles": "…", "status": "done"}
@@ -53,7 +60,7 @@ class Infodump(Message):
     since: ShortText | None = None
     until: ShortText | None = None
     pattern: ShortText | None = None
-    spans: dict[Lane, tuple[ShortText, ShortText]] | None = None
+    spans: Annotated[dict[Lane, tuple[ShortText, ShortText]], BeforeValidator(_few)] | None = None
     after: ShortText | None = None
     limit: Annotated[int, Field(ge=0, le=10_000)] = 1000
 

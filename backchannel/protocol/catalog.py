@@ -51,6 +51,9 @@ AnyMessage = (
 KINDS: dict[str, type[Message]] = {kind.model_fields["type"].default: kind for kind in get_args(AnyMessage)}
 """Each message type and its class."""
 
+MOST_FAULTS = 5_000
+"""Beyond so many none of them is named: that would take longer than to read the message."""
+
 FROM_CLIENTS: frozenset[str] = frozenset(name for name, kind in KINDS.items() if kind.way is not Way.PLATFORM)
 
 
@@ -77,6 +80,8 @@ def read(model: type[Model], content: dict[str, Any]) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
+        if error.error_count() > MOST_FAULTS:
+            raise bad_message(error) from None
         nulls = [found["loc"] for found in error.errors(include_url=False) if found["input"] is None]
         if not nulls:
             raise bad_message(error) from None
@@ -99,6 +104,8 @@ def _leave_out(content: dict[str, Any], way: tuple[int | str, ...]) -> None:
 
 def bad_message(error: ValidationError) -> BadMessage:
     """The first fault of a validation, as the sender is told it. Never repeats the value itself."""
+    if error.error_count() > MOST_FAULTS:
+        return BadMessage(f"The message has {error.error_count()} faults; send one that has fewer.")
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     # Beside names and places, pydantic puts there which form of several was tried, as `constrained-str`.
     named = [str(part) for part in first["loc"] if isinstance(part, int) or part.isidentifier()]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from backchannel.protocol.identifier import Identifier
-from backchannel.protocol.message import Message, References, ShortText, Text, Way
+from backchannel.protocol.message import Checked, Message, References, ShortText, Text, Way
 
 
 class Exchange(BaseModel):
@@ -43,6 +43,6 @@ class ReviewRequested(Message):
     type: Literal["review_requested"] = "review_requested"
     sidebar_id: Identifier
     topic: Identifier
-    updates: list[str] = []
+    updates: Annotated[list[str], Checked] = []
 
     example: ClassVar[dict[str, Any]] = {"sidebar_id": "review-tls", "topic": "tls"}

@@ -33,6 +33,10 @@ Text = Annotated[str, StringConstraints(strict=True, max_length=1_000_000)]
 ShortText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096)]
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
 Agents = Annotated[list[Identifier], Field(max_length=256)]
+Checked = Field(fail_fast=True)
+"""Of a list of any length the first fault is looked for, and no other: to name each takes longer than to read
+all of it."""
+
 References = Annotated[list[ShortText], Field(max_length=1000)]
 
 

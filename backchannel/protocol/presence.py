@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from backchannel.protocol.identifier import Identifier
-from backchannel.protocol.message import Agents, Message, ShortText, Way
+from backchannel.protocol.message import Agents, Checked, Message, ShortText, Way
 
 PresenceStatus = Literal["online", "working", "idle", "offline"]
 
@@ -21,7 +21,7 @@ class AgentPresence(Message):
 
     # Filled by the platform:
     agent_id: Identifier | None = None
-    active_sidebars: list[str] | None = None
+    active_sidebars: Annotated[list[str], Checked] | None = None
 
     example: ClassVar[dict[str, Any]] = {"status": "working", "current_context": "main"}
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.memory import Exchange
-from backchannel.protocol.message import Agents, Message, References, Seconds, ShortText, Text, Way
+from backchannel.protocol.message import Agents, Checked, Message, References, Seconds, ShortText, Text, Way
 from backchannel.protocol.sidebar_status import SidebarPriority, SidebarStatus
 
 
@@ -66,11 +66,11 @@ class SidebarSpawn(SidebarMessageBody):
     auto_merge: bool = False
 
     # Filled by the platform:
-    inherited_context: list[ContextRange] | None = None
+    inherited_context: Annotated[list[ContextRange], Checked] | None = None
     data_refs: References | None = None
     cross_refs: References | None = None
     forked_from: Identifier | None = None
-    matched: list[dict[str, str]] | None = None
+    matched: Annotated[list[dict[str, str]], Checked] | None = None
 
     example: ClassVar[dict[str, Any]] = {
         "parent_id": "main",
@@ -230,7 +230,7 @@ class SidebarFork(SidebarMessageBody):
     task_description: Text | None = None
     success_criteria: Text | None = None
     priority: SidebarPriority | None = None
-    inherited_context: list[ContextRange] | None = None
+    inherited_context: Annotated[list[ContextRange], Checked] | None = None
     data_refs: References | None = None
     cross_refs: References | None = None
 
@@ -259,8 +259,8 @@ class SidebarMerge(SidebarMessageBody):
     parent_id: Identifier | None = None
     data_refs: References | None = None
     child_results: list[Any] | None = None
-    merged_exchanges: list[dict[str, Any]] | None = None
-    merged_context: list[ContextRange] | None = None
+    merged_exchanges: Annotated[list[dict[str, Any]], Checked] | None = None
+    merged_context: Annotated[list[ContextRange], Checked] | None = None
 
     example: ClassVar[dict[str, Any]] = {
         "sidebar_id": "logins",

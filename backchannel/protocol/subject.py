@@ -139,6 +139,17 @@ def said_in(group: str, context: str) -> tuple[str, str]:
     return f"{place}.talk", f"{place}.memory"
 
 
+def sheddable_in(group: str) -> tuple[str, ...]:
+    """The filters that find conversation: all events but those of which the state of sidebars is made."""
+    said = said_in(group, "*")
+    return (*said, f"bc.{group}.evt.inbox.>", f"bc.{group}.evt.all.>")
+
+
+def shed_mark(group: str) -> str:
+    """Where the log says up to which position its conversation was given up."""
+    return order_subject(group, "shed")
+
+
 def urgent_in(group: str) -> list[str]:
     """The filters that find what lies in the lanes of which nothing is ever left out."""
     lanes = sorted(NEVER_DROPPED, key=RANK.__getitem__)

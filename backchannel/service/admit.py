@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,6 +39,9 @@ CLAIMS_OF_TOOLS = CLAIMS | {"human_partner", "tools", "tool_chains", "supervisio
 
 MOST_STORED = 1_572_864
 """Bytes that one stored message may have."""
+
+MOST_ADDED = 4_194_304
+"""Bytes that one message may add to the log, with a copy for everybody whom it names, and all headers."""
 
 EXCERPT = 4_000
 """Characters of a text that whoever it calls finds in its inbox; the whole text is where it was said."""
@@ -80,10 +83,24 @@ def entries_of(
         Unavailable: nothing here answers a message of this type yet.
     """
     entries = _entries(sender, _signed(sender, content, message), message, called)
+    require_bounded(entries)
     if hops:
         counted = {HOPS: str(hops)}
         return [Entry(one.subject, one.payload, {**one.headers, **counted}) for one in entries]
     return entries
+
+
+def require_bounded(entries: Sequence[Entry]) -> None:
+    """Raises TooLarge: one of them, or all together, would take more bytes than one message may."""
+    longest = max((len(entry.payload) for entry in entries), default=0)
+    if longest > MOST_STORED:  # a number may be written in many more digits than it was sent with
+        raise TooLarge(f"It would take {longest} bytes in one piece of the log; {MOST_STORED} are allowed.")
+    size = sum(entry.size for entry in entries)
+    if size > MOST_ADDED:
+        raise TooLarge(
+            f"It would add {size} bytes to the log, in {len(entries)} copies and parts; {MOST_ADDED} are"
+            " allowed. Say less, or name fewer: a long text can be stored once and referred to."
+        )
 
 
 def _entries(sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called) -> list[Entry]:
@@ -123,7 +140,7 @@ def _platforms_own(message: AnyMessage) -> tuple[str, ...]:
 def _mentions(sender: Sender, content: dict[str, Any], mention: MentionRoute) -> list[Entry]:
     payload = _written(content)
     return [
-        _entry(
+        Entry(
             InInbox(target, "mention").subject(sender.group, mention.lane),
             payload,
             _headers(sender, content, mention, f":{target}"),
@@ -165,7 +182,7 @@ def _calls(sender: Sender, content: Mapping[str, Any], message: AnyMessage, call
 
 def _call(sender: Sender, message: AnyMessage, name: str, lane: Lane, said: Mapping[str, Any]) -> Entry:
     headers = _headers(sender, said, message, f":{name}") | {"Bc-Lane": lane.value}
-    return _entry(InInbox(name, "mention").subject(sender.group, lane), _written(said), headers)
+    return Entry(InInbox(name, "mention").subject(sender.group, lane), _written(said), headers)
 
 
 def _call_id(sender: Sender, message: AnyMessage, who: str) -> str:
@@ -178,7 +195,7 @@ def _excerpt(text: str) -> str:
 
 def _event(sender: Sender, content: dict[str, Any], message: AnyMessage, to: Destination) -> Entry:
     subject = to.subject(sender.group, message.lane)
-    return _entry(subject, _written(content), _headers(sender, content, message))
+    return Entry(subject, _written(content), _headers(sender, content, message))
 
 
 def command_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> Entry:
@@ -191,7 +208,9 @@ def command_of(sender: Sender, content: dict[str, Any], message: AnyMessage) -> 
     headers = _headers(sender, content, message)
     headers["Bc-Claims"] = pydantic_core.to_json(claims).decode()
     subject = command_subject(sender.group, message.lane, sender.agent, message.type)
-    return _entry(subject, _written(content), headers)
+    entry = Entry(subject, _written(content), headers)
+    require_bounded([entry])
+    return entry
 
 
 def _signed(sender: Sender, content: dict[str, Any], message: AnyMessage) -> dict[str, Any]:
@@ -207,12 +226,6 @@ def _in_utc(moment: datetime) -> str:
     except OverflowError:
         text = "The field 'timestamp' is not right: There is no such time in UTC."
         raise BadMessage(text, field="timestamp") from None
-
-
-def _entry(subject: str, payload: bytes, headers: Mapping[str, str]) -> Entry:
-    if len(payload) > MOST_STORED:  # a number may be written in many more digits than it was sent with
-        raise TooLarge(f"The message would take {len(payload)} bytes in the log; {MOST_STORED} are allowed.")
-    return Entry(subject=subject, payload=payload, headers=headers)
 
 
 def _headers(

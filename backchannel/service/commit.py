@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,7 @@ from backchannel.errors import BackchannelError, Conflict
 from backchannel.jetstream.publish import Entry, Fence, covers
 from backchannel.logger import Logger
 from backchannel.protocol.subject import tool_subject
+from backchannel.service.admit import require_bounded
 from backchannel.service.house import House
 
 log = Logger(__name__)
@@ -33,15 +35,21 @@ class Outcome:
     Args:
         fences: around all that was read for it.
         cause: what the deeds come of; with their content it makes their ids, so that each is kept once.
+        payer: the group and agent whose budget what is told is charged to; None where nobody asked for it.
+
+    Raises:
+        TooLarge: it would add more to the log than one message may.
     """
 
     decision: Decision
     told: Sequence[Entry]
     fences: Sequence[Fence]
     cause: str
+    payer: tuple[str, str] | None = None
     deeds: Sequence[Deed] = field(init=False)
 
     def __post_init__(self) -> None:
+        require_bounded(self.told)
         deeds = [replace(deed, id=deed.id or _identity(deed, self.cause)) for deed in self.decision.deeds]
         object.__setattr__(self, "deeds", deeds)
 
@@ -130,6 +138,8 @@ def _joint(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def _follow_up(house: House, outcome: Outcome, *, ours: bool) -> None:
     """Note what came of it. What another process stored in our place may rest on a grant of its own, so
     nobody is called on ours then; the timer that lies beside it will."""
+    if ours and outcome.payer is not None:
+        house.budget.spend(outcome.payer, sum(entry.size for entry in outcome.told), time.time())
     for deed in outcome.deeds:
         if deed.phase != "intent":
             house.trail.note(deed)

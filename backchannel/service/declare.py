@@ -48,6 +48,7 @@ class Service:
     answerers: dict[str, Answerer] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
     responders: dict[str, Responder] = field(default_factory=dict)
+    searching: set[str] = field(default_factory=set)
     followers: dict[tuple[str, ...], Follower] = field(default_factory=dict)
     timers: dict[str, Alarm] = field(default_factory=dict)
     watchers: dict[str, Watcher] = field(default_factory=dict)
@@ -96,11 +97,17 @@ class Service:
 
         return declared
 
-    def answers(self, query: str) -> Callable[[Responder], Responder]:
-        """Let the function answer queries of this name."""
+    def answers(self, query: str, *, searches: bool = False) -> Callable[[Responder], Responder]:
+        """Let the function answer queries of this name.
+
+        Args:
+            searches: it may look through much of the log; each caller has one such query answered at a time.
+        """
 
         def declared(responder: Responder) -> Responder:
             self.responders[query] = responder
+            if searches:
+                self.searching.add(query)
             return responder
 
         return declared

@@ -67,13 +67,15 @@ def follow_ups(decision: Decision, origin: Origin) -> list[Entry]:
 
 def refusal(error: BackchannelError, cause: Message, asked: Asked, now: datetime, trace: str | None) -> Entry:
     """The result of a command that was not done."""
-    fields = {
+    fields: dict[str, Any] = {
         "status": "denied" if isinstance(error, Forbidden) else "failed",
         "code": error.code,
         "message": error.message,
         "field": error.field,
         "retryable": error.retryable,
     }
+    if error.retry_after is not None:
+        fields["retry_after"] = error.retry_after
     return _entry(refreshed(cause, asked, now, fields), origin_of(cause, asked, trace), "result")
 
 

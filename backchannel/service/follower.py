@@ -10,11 +10,12 @@ from uuid import uuid5
 import pydantic_core
 
 from backchannel.domain.decision import Decision
+from backchannel.domain.directory import bounded
 from backchannel.errors import Conflict, Internal, NotFound
 from backchannel.jetstream.read import read_one
 from backchannel.jetstream.record import Record
 from backchannel.jetstream.work import Delivery, Work
-from backchannel.protocol.identifier import PLATFORM
+from backchannel.protocol.identifier import PLATFORM, is_reserved
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import Asked, again_subject, events_stream, locate
 from backchannel.service.commit import STALE_TRIES, Outcome, committed
@@ -94,7 +95,7 @@ class Following:
                 case Decision() as decision:
                     origin = Origin(self._group, PLATFORM, happened.message_id, trace=happened.trace)
                     told = [] if decision.repeated else follow_ups(decision, origin)
-                    outcome = Outcome(decision, told, context.fences, origin.key)
+                    outcome = Outcome(decision, told, context.fences, origin.key, self._payer(happened))
                     if await committed(self._house, outcome):
                         return await delivery.settle()
         await delivery.retry(BUSY)
@@ -124,6 +125,11 @@ class Following:
             (record.headers or {}).get("traceparent"),
         )
 
+    def _payer(self, happened: Happened) -> tuple[str, str] | None:
+        """Whoever said what others are told of now; nobody where the platform did."""
+        sender = happened.event.sender_agent_id
+        return (self._group, sender) if sender is not None and not is_reserved(sender) else None
+
     def _context(self, happened: Happened) -> Context:
         asked = Asked(self._group, happened.lane, PLATFORM, f"after_{happened.event.type}")
         return Context(asked, frozenset(), max(self._clock(), happened.stored), self._house)
@@ -136,7 +142,7 @@ class Following:
         known: dict[str, Any] = pydantic_core.from_json(found.payload)
         if known.get("noted_at", 0) >= note.sequence:
             return True
-        changed = {**known, **note.fields, "noted_at": note.sequence}
+        changed = {**bounded({**known, **note.fields}), "noted_at": note.sequence}
         try:
             await self._house.agents.update(note.key, pydantic_core.to_json(changed), found.revision)
         except Conflict:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from backchannel.domain.directory import humans_of
+from backchannel.delivery.budget import ByteBudget
+from backchannel.domain.directory import bounded, humans_of
 from backchannel.domain.settings import Settings
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import Forbidden, Unavailable
@@ -32,6 +33,8 @@ from backchannel.service.trust import Trust
 LIFE_AT_ONCE = 256
 PAGE = 500
 POST_SECONDS = 5.0
+FOLLOW_UPS = 2
+"""How many bytes may follow from each that an agent may send: the doors charge the messages themselves."""
 
 
 class House:
@@ -60,6 +63,7 @@ class House:
         self.quarantine = Quarantine(self.publisher, self.humans)
         self.hearings = {group: Hearing(connection, group, self._members_in(group)) for group in groups}
         self._settings = LiveSettings(connection)
+        self.budget = ByteBudget(lambda: FOLLOW_UPS * self.settings().limits.agent_bytes_per_second)
 
     async def open(self) -> None:
         """Read the settings, and the lives of all sidebars from the logs; go on following both."""
@@ -185,7 +189,7 @@ def _standing(
     told: dict[str, Any], agent: str, leases: Sequence[Mapping[str, Any]], sidebars: int
 ) -> dict[str, Any]:
     """A lease says whether an agent is connected; what it said of itself counts only while it is."""
-    shown = {key: value for key, value in told.items() if key != "noted_at"}
+    shown = {key: value for key, value in bounded(told).items() if key != "noted_at"}
     said = told.get("status", "online")
     status = ("online" if said == "offline" else said) if leases else "offline"
     best = max(leases, key=lambda lease: int(lease.get("health", 0)), default={})

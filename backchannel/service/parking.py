@@ -14,7 +14,7 @@ from backchannel.jetstream.publish import Publisher
 from backchannel.logger import Logger
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.service.admit import Sender
-from backchannel.service.quarantine import notice, parked
+from backchannel.service.quarantine import LARGEST, notice, parked
 
 log = Logger("quarantine")
 MOST_KEPT = 1_000
@@ -44,9 +44,10 @@ class Quarantine:
             Unavailable: it could not be parked.
         """
         now = time.time()
-        kept = self._has_room(sender, now, window)
+        entry = parked(sender, message, entries, found, datetime.now(UTC))
+        kept = self._has_room(sender, now, window) and entry.size <= LARGEST
         if kept:
-            await self._publisher.store(parked(sender, message, entries, found, datetime.now(UTC)))
+            await self._publisher.store(entry)
         await self._tell(sender, message, found, now, window)
         where = "It is kept until a person releases or drops it" if kept else "It was not even kept"
         raise Quarantined(f"{found.reason} {where}; stop, and ask your human what to do.")

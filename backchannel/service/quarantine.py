@@ -27,12 +27,16 @@ from backchannel.service.admit import HOPS, Sender
 from backchannel.service.follow import FAMILY
 
 SERVICE = "quarantine"
+LARGEST = 1_900_000
+"""Bytes of what is kept of one message; the stream takes little more in one piece."""
 
 
 def parked(
     sender: Sender, message: AnyMessage, entries: Sequence[Entry], found: Finding, now: datetime
 ) -> Entry:
-    """The message with all that is needed to store it later. A repetition lies there once."""
+    """The message with all that is needed to store it later. A repetition lies there once, and so does what
+    is said to several in the same words."""
+    payloads = list(dict.fromkeys(one.payload for one in entries))
     kept = {
         "service": SERVICE,
         "id": str(message.message_id),
@@ -42,8 +46,9 @@ def parked(
         "hops": found.hops,
         "reason": found.reason,
         "at": rfc3339(now),
+        "payloads": [payload.decode() for payload in payloads],
         "entries": [
-            {"subject": one.subject, "payload": one.payload.decode(), "headers": dict(one.headers)}
+            {"subject": one.subject, "says": payloads.index(one.payload), "headers": dict(one.headers)}
             for one in entries
         ],
     }
@@ -118,7 +123,7 @@ async def release(connection: Connection, found: Parked) -> Stored:
     entries = [
         Entry(
             kept["subject"],
-            kept["payload"].encode(),
+            _said(found.content, kept).encode(),
             {name: said for name, said in kept["headers"].items() if name != HOPS},
         )
         for kept in found.content["entries"]
@@ -130,6 +135,11 @@ async def release(connection: Connection, found: Parked) -> Stored:
         await publisher.close()
     await drop(connection, found)
     return stored
+
+
+def _said(content: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+    """What one entry says; of what was parked by an older platform, each has that beside it."""
+    return str(kept["payload"] if "payload" in kept else content["payloads"][kept["says"]])
 
 
 async def drop(connection: Connection, found: Parked) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pydantic_core
 
-from backchannel.errors import BackchannelError, Internal
+from backchannel.domain.paging import SHORTENED
+from backchannel.errors import BackchannelError, Internal, TooLarge
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.publish import Entry, Publisher
@@ -50,12 +51,15 @@ class Dead:
 
         Raises:
             Internal: it does not say where it came from.
+            TooLarge: it was not kept whole.
         """
         subject, sequence = str(self.kept.get("subject")), int(self.kept.get("sequence") or 0)
         headers = dict(self.kept.get("headers") or {})
         headers["Nats-Msg-Id"] = f"redelivered:{self.id}:{headers.get('Nats-Msg-Id', sequence)}"
         payload = str(self.kept.get("payload", "")).encode()
         match subject.split("."):
+            case ["bc", _, ("cmd" | "timer"), *_] if SHORTENED in self.kept:
+                raise TooLarge(f"{self.id} was too large to be kept whole; have its sender send it again.")
             case ["bc", _, "cmd", *_]:
                 return Entry(subject, payload, headers)
             case ["bc", _, "timer", "due", *_]:

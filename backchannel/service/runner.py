@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -182,17 +183,21 @@ class Runner:
         said = read_object(record.payload)
         command, answerer, found = self._read(said, _asked(record))
         context = self._context(record, found)
+        payer = None if context.kind == OPERATOR else (found.group, found.agent)
+        if payer is not None:
+            self._house.budget.require(payer, time.time())
         answer = await answerer(command, context)
         cause = f"{found.agent}:{command.message_id}"
         if not isinstance(answer, Decision):
-            return Outcome(Decision(), list(answer), context.fences, cause)
+            return Outcome(Decision(), list(answer), context.fences, cause, payer)
         told = [] if answer.repeated else entries(answer, command, found, context.now, _trace(record))
-        return Outcome(answer, told, context.fences, cause)
+        return Outcome(answer, told, context.fences, cause, payer)
 
     def _refused(self, record: Record, why: BackchannelError) -> Outcome:
         command, _, found = self._read(read_object(record.payload), _asked(record))
         told = [refusal(why, command, found, self._clock(), _trace(record))]
-        return Outcome(Decision(), told, (), f"{found.agent}:{command.message_id}")
+        cause = f"{found.agent}:{command.message_id}"
+        return Outcome(Decision(), told, (), cause, (found.group, found.agent))
 
     def _read(self, said: dict[str, Any], found: Asked) -> tuple[Message, Answerer, Asked]:
         """

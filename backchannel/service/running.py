@@ -19,6 +19,7 @@ from backchannel.service.house import House
 from backchannel.service.inquire import Inquiries
 from backchannel.service.keeping import NOWHERE, Records
 from backchannel.service.runner import Runner
+from backchannel.service.shedding import shed
 from backchannel.service.timers import Timers
 from backchannel.service.trust import Trust
 from backchannel.service.watcher import Watching
@@ -28,6 +29,7 @@ log = Logger(__name__)
 KEPT_AFTER_HANDLING = 600.0
 """Seconds for which a handled command stays: twice the window in which its repetition is recognised."""
 SWEEP_EVERY = 60.0
+SHED_EVERY = 5.0
 AGAIN = 1.0
 
 
@@ -108,7 +110,15 @@ def _works(services: Sequence[Service], house: House) -> list[tuple[str, Work]]:
         for bucket, watcher in service.watchers.items()
         for group in house.groups
     ]
-    return [*runners, *followers, *timers, *watchers, *duties, ("sweep", lambda: _sweeping(house))]
+    return [
+        *runners,
+        *followers,
+        *timers,
+        *watchers,
+        *duties,
+        ("sweep", lambda: _sweeping(house)),
+        ("shed", lambda: _shedding(house)),
+    ]
 
 
 async def _kept_up(name: str, work: Work) -> None:
@@ -121,6 +131,16 @@ async def _kept_up(name: str, work: Work) -> None:
         except Exception:
             log.exception("service_failed", service=name, again_in=AGAIN)
         await asyncio.sleep(AGAIN)
+
+
+async def _shedding(house: House) -> None:
+    while True:
+        try:
+            for group in house.groups:
+                await shed(house, group)
+        except BackchannelError as error:
+            log.warning("shedding_postponed", error=error.message)
+        await asyncio.sleep(SHED_EVERY)
 
 
 async def _sweeping(house: House) -> None:

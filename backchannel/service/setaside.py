@@ -7,6 +7,7 @@ from uuid import uuid5
 
 import pydantic_core
 
+from backchannel.domain.paging import shortened
 from backchannel.errors import BackchannelError
 from backchannel.jetstream.publish import Entry
 from backchannel.jetstream.read import Record
@@ -23,6 +24,8 @@ from backchannel.service.house import House
 
 RETAINED = ("Nats-Msg-Id", "Bc-Type", "Bc-Lane", "Bc-Claims", REDELIVERS, "traceparent")
 """Headers without which it could not be handled another time."""
+LARGEST = 1_900_000
+"""Bytes of what is kept of one message, which takes more room as text in JSON than it had."""
 
 
 async def set_aside(
@@ -64,7 +67,7 @@ async def set_aside(
 async def keep(
     house: House, service: str, group: str, delivery: Delivery, reason: str, now: datetime
 ) -> None:
-    """Keep what was delivered in BC_DEAD, with the reason.
+    """Keep what was delivered in BC_DEAD, with the reason; of what is too large even for that, its beginning.
 
     Raises:
         BackchannelError: the log cannot be reached.
@@ -84,7 +87,7 @@ async def keep(
     await house.publisher.store(
         Entry(
             f"bc.{group}.dead.{service}",
-            pydantic_core.to_json(kept),
+            pydantic_core.to_json(shortened(kept, LARGEST)),
             {"Nats-Msg-Id": f"{service}:{record.subject}:{record.sequence}"},
         )
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.curator import Received
 from backchannel.domain.handling import Claim, Stage
+from backchannel.domain.paging import Part, page_of
 from backchannel.jetstream.read import following
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.json_object import read_object
@@ -48,6 +49,12 @@ async def standings(house: House, group: str, found: Sequence[Copy], epoch: str)
         _row(name, at, message_id, acknowledged.get(name, Received()), stages.get(name), claims, epoch)
         for name, at in sorted(recipients.items())
     ]
+
+
+def recipients_of(rows: Iterable[dict[str, Any]], page: str | None, limit: int = MOST) -> Part:
+    """Those rows that one answer tells of: behind the name `page`, as many as fit."""
+    rest = (row for row in rows if row["agent_id"] > (page or ""))
+    return page_of(rest, lambda row: str(row["agent_id"]), lambda row: row, limit)
 
 
 def _row(

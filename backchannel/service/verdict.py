@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backchannel.errors import BackchannelError, Conflict, Degraded, QueueFull, Refused, Unavailable
+from backchannel.errors import (
+    BackchannelError,
+    Conflict,
+    Degraded,
+    QueueFull,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
 
 TRIES = 3
 """Attempts before a fault of ours is set aside. The commands behind it in its lane wait that long."""
@@ -44,7 +52,7 @@ def verdict_on(error: Exception, attempt: int) -> Verdict:
     in case it was the moment, and then set aside.
     """
     match error:
-        case Refused() | Conflict():
+        case Refused() | Conflict() | RateLimited():
             return Tell(error)
         case Unavailable() | QueueFull() | Degraded():
             return Retry(DELAYS[min(attempt, len(DELAYS)) - 1])

@@ -13,7 +13,9 @@ from backchannel.jetstream.bucket import Bucket, Value
 BUCKET = "BC_waits"
 TRIES = 30
 MOST = 2_000
-"""Waits of one group at a time."""
+"""Waits of one group at a time,"""
+MOST_BYTES = 1_000_000
+"""and their bytes: all of them lie in one value."""
 
 
 class WaitGraph:
@@ -35,7 +37,7 @@ class WaitGraph:
             if found is not None:
                 told = " waits for ".join(found)
                 raise WouldDeadlock(f"Nobody could ever answer: {told}. Answer first, or do not wait.")
-            if len(waits) >= MOST:
+            if len(waits) >= MOST or len(pydantic_core.to_json([*waits, wait])) > MOST_BYTES:
                 raise QueueFull("Too many agents wait for each other now; try again.", retry_after=1.0)
             return [*waits, wait]
 

@@ -123,7 +123,7 @@ class Hotel:
     async def spend(self, claims: Claims) -> bool:
         return True
 
-    async def store(self, claims: Claims, content: dict[str, Any]) -> tuple[Any, ...]:
+    async def store(self, claims: Claims, content: dict[str, Any], paid: int) -> tuple[Any, ...]:
         self.stored.append((claims, content))
         if isinstance(self.outcome, BackchannelError):
             raise self.outcome

@@ -41,3 +41,27 @@ def test_between_two_turns_the_view_stays(events: list[tuple[str, frozenset[str]
         turn = horizon.next_turn(position)
         until = turn if turn is not None else len(events) + 30
         assert all(horizon.behind(at) == horizon.behind(position) for at in range(position, until))
+
+
+@given(changes, st.integers(1, 25), st.integers(0, 20), st.frozensets(st.integers(1, 20)))
+def test_widening_over_nothing_changes_nothing_that_is_seen(
+    events: list[tuple[str, frozenset[str]]], born: int, stood: int, silent: frozenset[int]
+) -> None:
+    """At `silent` positions something else happens, so that stretches begin after a while of nothing."""
+    membership = Membership()
+    happened: dict[int, str] = {}
+    for sequence, (context, members) in enumerate(events, start=1):
+        if sequence not in silent:
+            membership.fold(sequence, context, Life("active", members))
+            happened[sequence] = context
+    horizon = Horizon(born, membership.stretches_of("ada"))
+    empty = {
+        (name, start): stood
+        for start, name in horizon.openings(stood)
+        if not any(happened.get(at) == name for at in range(stood + 1, start))
+    }
+    wide = horizon.widened(empty)
+    for at in range(stood + 1, len(events) + 2):
+        before, after = horizon.behind(at - 1), wide.behind(at - 1)
+        name = happened.get(at)
+        assert (before.born, name in before.contexts) == (after.born, name in after.contexts)

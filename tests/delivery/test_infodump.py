@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backchannel.delivery.cursor import Cursor
-from backchannel.delivery.infodump import Pattern, called_for, texts, wanted
+from backchannel.delivery.infodump import called_for, texts, wanted
+from backchannel.delivery.pattern import Pattern
 from backchannel.errors import BadMessage
 from backchannel.protocol.attention import Infodump
 from backchannel.protocol.lane import LANES, RANK, Lane

@@ -96,7 +96,7 @@ async def test_the_stream_of_an_older_audit_trail_is_brought_up_to_date_by_a_ste
     with pytest.raises(BackchannelError):
         await api(connection, "STREAM.UPDATE.BC_AUDIT", wanted, timeout=0.3)
     async with await Connection.open(nats_server.address("steward"), name="steward") as steward:
-        assert "changed BC_AUDIT: allow_atomic" in await provision(steward, ["main"])
+        assert "changed BC_AUDIT: max_bytes, allow_atomic" in await provision(steward, ["main"])
         assert (await describe(steward, "BC_AUDIT")).messages == 1
 
 

@@ -50,15 +50,7 @@ class Scene:
 Driver = Callable[[Scene, Door], Awaitable[None]]
 DRIVERS: dict[tuple[Door, Check], Driver] = {}
 
-OF_OTHERS = (Check.PACE, Check.BYTES, Check.ROOM, Check.WORK, Check.SIZE, Check.RIGHTS, Check.AUDIT)
-ELSEWHERE: frozenset[tuple[Door, Check]] = frozenset(
-    # Bytes a second are charged at every door, and limited where that is decided.
-    [(door, Check.BYTES) for door in (Door.WEBSOCKET, Door.STORE, Door.APPROVALS, Door.LEAVE)]
-    + [(Door.NATIVE_LOGIN, check) for check in (Check.PACE, Check.ROOM, Check.WORK, Check.SIZE)]
-    + [(Door.NATIVE_PUBLISH, one) for one in OF_OTHERS if one not in (Check.PACE, Check.WORK, Check.RIGHTS)]
-    + [(Door.NATIVE_QUERY, one) for one in (*OF_OTHERS, Check.IDENTITY) if one is not Check.RIGHTS]
-    + [(door, one) for door in (Door.NATIVE_PULL, Door.NATIVE_INFO, Door.NATIVE_ACK) for one in OF_OTHERS]
-)
+ELSEWHERE: frozenset[tuple[Door, Check]] = frozenset()
 """Cells that have no driver yet, by name. One that is neither here nor has a driver fails, and so does one
 that is in both: whoever drives a cell takes it out."""
 
@@ -466,3 +458,26 @@ async def a_refused_frame_on_record(scene: Scene, door: Door) -> None:
     raw = await scene.platform.enter(scene.platform.signed(who, can_access_memory=False))
     await raw.ask("memory_update", context_id="main", exchange={"content": "no"})
     assert (await until(scene.platform, "refused", entity=who))["facts"]["code"] == "forbidden"
+
+
+@drives(Check.BYTES, Door.STORE, Door.APPROVALS, Door.LEAVE)
+async def with_too_many_bytes_a_second(scene: Scene, door: Door) -> None:
+    """Five seconds' worth may come at once; the answers to requests are small, so that takes several."""
+    wish = Wish(scene, door)
+    text = "x" * (200_000 if door is Door.STORE else 60_000)
+    if door is Door.STORE:
+        said = content("memory_update", context_id="main", exchange={"content": text})
+    else:
+        said = {"approved": True, "reason": "It is fine.", "notes": text}
+    wish.body = json.dumps(said).encode()
+    told = [await wish.ask() for _ in range(2 if door is Door.STORE else 7)]
+    assert told[-1].status == 429 and "bytes" in told[-1].json()["message"], told[-1]
+
+
+@drives(Check.BYTES, Door.WEBSOCKET)
+async def with_too_many_bytes_a_second_on_a_connection(scene: Scene, door: Door) -> None:
+    raw = await scene.platform.agent(name())
+    for answer in ("accepted", "error"):
+        told = await raw.ask("memory_update", context_id="main", exchange={"content": "x" * 200_000})
+        assert told["type"] == answer, told
+    assert told["code"] == "rate_limited" and "bytes" in told["message"], told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -106,12 +107,143 @@ async def in_anothers_name(scene: Scene, door: Door) -> None:
     await native.close()
 
 
-@drives(Check.WORK, Door.NATIVE_PUBLISH)
+@drives(Check.WORK, Door.NATIVE_PUBLISH, Door.NATIVE_QUERY)
 async def with_what_takes_long_to_read(scene: Scene, door: Door) -> None:
     native = await came(scene)
-    told = await native.offer(native.subject("memory_update"), DEEP)
-    assert "error" in told, told
+    await native.offer(subject(native, door), DEEP)
+    assert await on_record(scene, native, door, "bad_frame")
     await native.close()
+
+
+def subject(native: Native, door: Door) -> str:
+    """What the agent itself may publish to at a door."""
+    consumer = f"{LOG}.agent-{native.name}"
+    return {
+        Door.NATIVE_PUBLISH: native.subject("memory_update"),
+        Door.NATIVE_QUERY: "bc.main.svc.query.agents",
+        Door.NATIVE_PULL: f"$JS.API.CONSUMER.MSG.NEXT.{consumer}",
+        Door.NATIVE_INFO: f"$JS.API.CONSUMER.INFO.{consumer}",
+        Door.NATIVE_ACK: f"$JS.ACK.{consumer}.1.1.1.1.0",
+    }[door]
+
+
+async def on_record(scene: Scene, native: Native, door: Door, code: str, word: str = "") -> Any:
+    """What the trail says of a refusal at this door."""
+
+    async def look() -> list[Any]:
+        told = await trail(scene.platform, category="security", entity=native.name)
+        facts = [one["facts"] for one in told if one["action"] == "refused"]
+        return [
+            one
+            for one in facts
+            if (one.get("door"), one.get("code")) == (door.value, code) and word in one["reason"]
+        ]
+
+    return await eventually(look)
+
+
+async def publish(native: Native, door: Door, payload: bytes, times: int) -> None:
+    """With our own inbox to answer to, which nobody reads."""
+    for _ in range(times):
+        await native.client.publish(subject(native, door), payload, reply=f"_INBOX_{native.name}.no.one")
+    await native.client.flush()
+
+
+@drives(Check.IDENTITY, Door.NATIVE_QUERY)
+async def with_the_answer_to_somebody_else(scene: Scene, door: Door) -> None:
+    """A question says by itself who asks; what can be forged is to whom the answer goes."""
+    native, other = await came(scene), await came(scene)
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(message: Any) -> None:
+        heard.put_nowait(message.data)
+
+    await other.client.subscribe(f"_INBOX_{other.name}.the.hole", cb=hear)
+    await other.client.flush()
+    await native.client.publish(subject(native, door), b"{}", reply=f"_INBOX_{other.name}.the.hole")
+    await native.client.flush()
+    assert (await native.ask("agents"))["status"] == "success"  # what was asked before has been answered
+    await other.client.publish(f"_INBOX_{other.name}.no.matter", b"")
+    assert heard.empty()
+    await native.close()
+    await other.close()
+
+
+@drives(Check.SIZE, *OPEN)
+async def with_too_much(scene: Scene, door: Door) -> None:
+    native = await came(scene)
+    await publish(native, door, b"x" * 1_100_000, 1)
+    assert await on_record(scene, native, door, "too_large")
+    await native.close()
+
+
+@drives(Check.BYTES, *OPEN)
+async def with_too_many_bytes_a_second(scene: Scene, door: Door) -> None:
+    native = await came(scene)
+    await publish(native, door, b"x" * 1_040_000, 16)
+    assert await on_record(scene, native, door, "rate_limited", "bytes")
+    await native.close()
+
+
+@drives(Check.PACE, *OPEN[1:])
+async def too_many_a_second(scene: Scene, door: Door) -> None:
+    """Not so many that it counts as a flood, with which the connection would end."""
+    native = await came(scene)
+    await publish(native, door, b"\xff", 7_000 if door is Door.NATIVE_ACK else 2_000)
+    assert await on_record(scene, native, door, "rate_limited", "messages")
+    await native.close()
+
+
+@drives(Check.ROOM, Door.NATIVE_PUBLISH, Door.NATIVE_QUERY, Door.NATIVE_PULL, Door.NATIVE_INFO)
+async def with_too_many_under_way(scene: Scene, door: Door) -> None:
+    native = await came(scene)
+    payload = {Door.NATIVE_PULL: b'{"expires":3000000000}', Door.NATIVE_PUBLISH: update()}.get(door, b"{}")
+    await publish(native, door, payload, 900 if door is Door.NATIVE_PUBLISH else 100)
+    assert await on_record(scene, native, door, "queue_full")
+    await native.close()
+
+
+@drives(Check.AUDIT, *OPEN)
+async def on_record_at_all(scene: Scene, door: Door) -> None:
+    """Once, however often it comes."""
+    native = await came(scene)
+    await publish(native, door, b"x" * 1_100_000, 3)
+    assert len(await on_record(scene, native, door, "too_large")) == 1
+    await native.close()
+
+
+@drives(Check.PACE, Door.NATIVE_LOGIN)
+async def after_a_flood(scene: Scene, door: Door) -> None:
+    """It is closed, on record, and kept out; nobody else is."""
+    native = await came(scene)
+    for _ in range(400):
+        await native.client.publish(subject(native, Door.NATIVE_INFO), b"\xff")
+        await native.client.publish(subject(native, Door.NATIVE_PUBLISH), b"\xff")
+        await native.client.publish(subject(native, Door.NATIVE_PULL), b"\xff")
+    with contextlib.suppress(nats.errors.Error, OSError):
+        for _ in range(20_000):
+            await native.client.publish(subject(native, Door.NATIVE_INFO), b"\xff")
+    await asyncio.wait_for(native.closed.wait(), WAIT)
+    await refused(scene, native.name, scene.platform.signed(native.name))
+    other = await came(scene)
+    await other.say("memory_update", context_id="main", exchange={"content": "here"})
+    await other.close()
+
+    async def look() -> bool:
+        told = await trail(scene.platform, category="security", entity=native.name)
+        return "native_flood" in {one["action"] for one in told}
+
+    assert await eventually(look)
+
+
+@drives(Check.ROOM, Door.NATIVE_LOGIN)
+async def as_the_third(scene: Scene, door: Door) -> None:
+    who = name()
+    token = scene.platform.signed(who)
+    inside = [await Native.enter(scene.platform.nats, who, token) for _ in range(2)]
+    await refused(scene, who, token)
+    for native in inside:
+        await native.close()
 
 
 @drives(Check.RIGHTS, Door.NATIVE_PUBLISH)

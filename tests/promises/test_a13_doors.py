@@ -40,6 +40,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
     async with await Connection.open(Address(platform.nats, user, password), name="test") as connection:
         for pace in ("messages_per_second", "agent_messages_per_second"):
             await Bucket(connection, "BC_config").put(f"limits.{pace}", json.dumps(PACE).encode())
+        await Bucket(connection, "BC_config").put("limits.agent_bytes_per_second", b"65536")
         found = Scene(platform, Rights(connection))
         for door in (*HTTP, Door.WEBSOCKET):
             found.retired[door] = Wish(found, door).token

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def serving(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
-    """One whose patience with stopped readers ends soon."""
+    """One whose patience with stopped readers ends soon, and where one agent may flood them."""
     with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("BACKCHANNEL_AGENT_BYTES_PER_SECOND", str(1 << 30))
         patched.setenv("BACKCHANNEL_QUEUE", "20")
         patched.setenv("BACKCHANNEL_HEARTBEAT_SECONDS", "1")
         patched.setenv("BACKCHANNEL_HEARTBEAT_STRIKES", "5")

@@ -24,11 +24,11 @@ from backchannel.service.audit.table import FILE, rows_of
 
 PAGE = 500
 UNPROTECTED = {
-    "deny_delete": True, "deny_purge": True, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
+    "deny_delete": True, "deny_purge": True, "max_msgs": -1, "max_age": 0,
     "max_msgs_per_subject": -1, "retention": "limits", "discard": "new", "allow_rollup_hdrs": False,
     "allow_msg_ttl": False,
 }  # fmt: skip
-"""What keeps records in the stream."""
+"""What keeps records in the stream. It may be full: then it takes nothing more, and loses nothing."""
 
 Progress = Callable[[int], None]
 """Called with how many records of the first copy have been checked."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
 
+from backchannel.delivery.doors import At, Check, Door, composed
 from backchannel.delivery.native import ACCOUNT, permissions
 from backchannel.delivery.pace import TokenBucket
 from backchannel.delivery.token import BadToken
@@ -43,6 +45,23 @@ REFUSED = "refused"
 """All that a stranger is told; why is in the log of the platform."""
 
 
+@dataclass(slots=True)
+class Login:
+    """Somebody wants in: the name and the token it shows, and the number of its connection at that server."""
+
+    name: str
+    token: str = field(repr=False)
+    server: str
+    client: int
+    claims: Claims | None = None
+
+    @property
+    def bearer(self) -> Claims:
+        """Who it is, once its token has been believed."""
+        assert self.claims is not None
+        return self.claims
+
+
 class TooMany(Forbidden):
     """The agent has as many connections as it may have."""
 
@@ -64,6 +83,19 @@ class Callout:
         self._running: set[asyncio.Task[None]] = set()
         self._ink = TokenBucket(NOTES_PER_SECOND, MOST_NOTES)
         self._unnoted = 0
+        self._steps = composed(
+            Door.NATIVE_LOGIN,
+            At.ARRIVAL,
+            {
+                Check.IDENTITY: self._believe,
+                Check.KEY: self._believe,
+                Check.REVOCATION: self._believe,
+                Check.RIGHTS: self._believe,
+                Check.PACE: self._require_pace,
+                Check.ROOM: self._require_room,
+                Check.NONCE: self._spend_nonce,
+            },
+        )
 
     async def open(self) -> None:
         await self._house.connection.subscribe(SUBJECT, self._arrived, queue="callout")
@@ -98,9 +130,11 @@ class Callout:
     async def _decide(self, asked: dict[str, Any], server: str, user: str) -> dict[str, str]:
         options, client = asked.get("connect_opts") or {}, asked.get("client_info") or {}
         name, token = str(options.get("user") or ""), str(options.get("pass") or "")
+        login = Login(name, token, server, int(client.get("id", 0)))
         try:
-            claims = self._believed(name, token)
-            await self._welcome(claims, server, int(client.get("id", 0)))
+            for step in self._steps:
+                await step(login)
+            claims = await self._welcome(login)
         except (Expired, BadToken, Forbidden) as refusal:
             self._note_refusal(name, str(client.get("host") or ""), refusal)
             return {"error": REFUSED}
@@ -112,37 +146,44 @@ class Callout:
             return {"error": "try again"}
         return {"jwt": self._key.signed(user_claims(claims, user))}
 
-    def _believed(self, name: str, token: str) -> Claims:
-        claims = self._keyring.verify(token)
-        if name != claims.sub:
-            raise Forbidden(f"The user {name[:64]!r} shows a token for {claims.sub!r}.")
-        return claims
+    async def _believe(self, login: Login) -> None:
+        """Raises Expired, BadToken, Forbidden."""
+        claims = self._keyring.verify(login.token)
+        if login.name != claims.sub:
+            raise Forbidden(f"The user {login.name[:64]!r} shows a token for {claims.sub!r}.")
+        login.claims = claims
 
-    async def _spend_nonce(self, claims: Claims, server: str, client: int) -> None:
+    async def _require_pace(self, login: Login) -> None:
+        """Raises Flooded."""
+        if seconds := self._passes.barred_for(login.bearer.collaboration_group, login.bearer.sub):
+            raise Flooded(
+                f"{login.name!r} is kept out for {seconds:.0f} s more: it sent far more than it may."
+            )
+
+    async def _spend_nonce(self, login: Login) -> None:
         """A token with a nonce opens one connection. A server that asks twice means the same one."""
+        claims = login.bearer
         if claims.nonce is None:
             return
-        if not await self._nonces.spend(claims, f"{server}.{client}", time.time()):
+        if not await self._nonces.spend(claims, f"{login.server}.{login.client}", time.time()):
             raise Forbidden(f"The token of {claims.sub!r} has opened its one connection.")
 
-    async def _welcome(self, claims: Claims, server: str, client: int) -> None:
+    async def _welcome(self, login: Login) -> Claims:
         """All that must be there before the first thing it does."""
+        claims = login.bearer
         group, agent = claims.collaboration_group, claims.sub
-        if seconds := self._passes.barred_for(group, agent):
-            raise Flooded(f"{agent!r} is kept out for {seconds:.0f} s more: it sent far more than it may.")
-        await self._require_room(claims, server, client)
-        await self._spend_nonce(claims, server, client)
         await self._register(claims)
         if not claims.is_worker:
             await ensure(self._house.connection, group, agent)
-        held = await self._passes.issue(claims, server, client)
+        held = await self._passes.issue(claims, login.server, login.client)
         try:
             await self._look_again(claims, held)
         except BackchannelError:
             await self._passes.forget(held)
             raise
-        facts = {"client": client, "server": server, "token_id": claims.jti}
+        facts = {"client": login.client, "server": login.server, "token_id": claims.jti}
         self._house.trail.note(Deed(group, "connection", agent, "native_connected", facts))
+        return claims
 
     async def _look_again(self, claims: Claims, held: Held) -> None:
         """Others come in and rights change at the same time; from here on every process knows of this one.
@@ -157,19 +198,17 @@ class Callout:
             if sum(one.revision < held.revision for one in listed) >= MOST_CONNECTIONS:
                 raise TooMany(f"{held.agent!r} came in several times at once.")
 
-    async def _require_room(self, claims: Claims, server: str, client: int) -> None:
+    async def _require_room(self, login: Login) -> None:
         """An agent has MOST_CONNECTIONS native connections at most; whatever has ended meanwhile makes room.
 
         Workers are as many as their operator starts: they share the calls of their tools. Raises Forbidden.
         """
+        claims, mine = login.bearer, (login.server, login.client)
         if claims.is_worker:
             return
         group, agent = claims.collaboration_group, claims.sub
-        others = [
-            one
-            for one in await self._passes.held(group, agent)
-            if (one.server, one.client) != (server, client)
-        ]
+        held = await self._passes.held(group, agent)
+        others = [one for one in held if (one.server, one.client) != mine]
         if len(others) < MOST_CONNECTIONS:
             return
         there = 0

@@ -12,7 +12,7 @@ from backchannel.delivery.native import agent_of, answer_to
 from backchannel.errors import BackchannelError, BadMessage, Unavailable
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
 from backchannel.logger import Logger
-from backchannel.protocol.catalog import read_message
+from backchannel.protocol.catalog import AnyMessage, read_message
 from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import Asked, events_stream
 from backchannel.service.admit import Sender, command_of
@@ -61,7 +61,15 @@ class Door:
         _, _, group, lane, agent, kind = request.subject.split(".")
         if self._gate.closes(group, agent):
             return
-        attempt = Attempt(Way.NATIVE_PUBLISH, group, agent, size_of(request))
+        found = Asked(group, lane, agent, kind)
+        attempt = Attempt(
+            Way.NATIVE_PUBLISH,
+            group,
+            agent,
+            size_of(request),
+            request.payload,
+            lambda said: _meant(found, said),
+        )
         to = answer_to(agent, request.reply) if request.reply else ""
 
         def tell(error: BackchannelError) -> None:
@@ -69,7 +77,7 @@ class Door:
                 self._emit(to, _refusal(error))
 
         if self._gate.lets_pass(attempt, tell) and to is not None:  # an answer would go to somebody else
-            self._gate.run(attempt, self._command(Asked(group, lane, agent, kind), attempt, request, to))
+            self._gate.run(attempt, self._command(found, attempt, request, to))
 
     async def _command(self, found: Asked, attempt: Attempt, request: Arrived, to: str) -> None:
         try:
@@ -82,23 +90,15 @@ class Door:
 
     async def _take(self, found: Asked, attempt: Attempt, request: Arrived) -> Any:
         """Have it stored as a command, with what the platform knows of its sender."""
-        content = read_object(request.payload)
-        attempt.message = message = read_message(content)
-        if message.type != found.type:
-            raise BadMessage(
-                f"The subject says {found.type!r} and the message {message.type!r}.", field="type"
-            )
-        if message.lane != found.lane:
-            raise BadMessage(
-                f"This message travels in the lane {message.lane.value}; publish it there.", field="priority"
-            )
         claims = await self._gate.lets_act(attempt)
+        message = attempt.message
+        assert message is not None
         named = (request.headers or {}).get("Nats-Msg-Id")
         if named not in (None, f"{found.agent}:{message.message_id}"):
             raise BadMessage(
                 f"Its Nats-Msg-Id must be '{found.agent}:' and its message_id.", field="message_id"
             )
-        return await self._house.publisher.store(command_of(Sender(claims), content, message))
+        return await self._house.publisher.store(command_of(Sender(claims), attempt.content, message))
 
     async def _refuse(self, found: Asked, request: Arrived, error: BackchannelError, to: str) -> None:
         """Told like JetStream tells it; who did not wait for an answer finds it in its inbox."""
@@ -154,6 +154,18 @@ class Door:
             self._connection.emit(subject, payload, reply=reply)
         except (Unavailable, BadMessage) as error:
             log.warning("native_answer_lost", error=error.message)
+
+
+def _meant(found: Asked, content: dict[str, Any]) -> AnyMessage:
+    """The message, which must be what its subject says. Raises BadMessage, UnknownType."""
+    message = read_message(content)
+    if message.type != found.type:
+        raise BadMessage(f"The subject says {found.type!r} and the message {message.type!r}.", field="type")
+    if message.lane != found.lane:
+        raise BadMessage(
+            f"This message travels in the lane {message.lane.value}; publish it there.", field="priority"
+        )
+    return message
 
 
 def size_of(request: Arrived) -> int:

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from backchannel.delivery.doors import At, Check, Door, composed
+from backchannel.delivery.doors import At, Check, Door, checks, composed
 from backchannel.delivery.flow import Flow
 from backchannel.delivery.permit import check
 from backchannel.domain.settings import Settings
@@ -18,7 +18,9 @@ from backchannel.logger import Logger
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import is_identifier
+from backchannel.protocol.json_object import read_object
 from backchannel.service.native.passes import Passes
+from backchannel.service.native.refusals import Refusals
 from backchannel.service.rights import RightsInForce
 
 log = Logger(__name__)
@@ -54,13 +56,19 @@ OnFlood = Callable[[str, str, float], Awaitable[None]]
 
 @dataclass(slots=True)
 class Attempt:
-    """One message at a native door. Group and agent are what the NATS server vouches for; nothing of the
-    message has been read yet. `message` is what it turned out to be, where that takes rights of its own."""
+    """One message at a native door. Group and agent are what the NATS server vouches for.
+
+    `content`, `message` (what takes rights of its own, made of it by `makes`) and `claims` are found by the
+    checks that are made before anything is done; until then nothing of the message has been read.
+    """
 
     door: Door
     group: str
     agent: str
     size: int
+    payload: bytes = b""
+    makes: Callable[[dict[str, Any]], AnyMessage | None] = lambda content: None
+    content: dict[str, Any] = field(default_factory=dict)
     message: AnyMessage | None = None
     claims: Claims | None = None
 
@@ -76,11 +84,13 @@ class Gate:
         settings: Callable[[], Settings],
         passes: Passes,
         rights: RightsInForce,
+        refusals: Refusals,
         on_flood: OnFlood,
     ) -> None:
         self._settings = settings
         self._passes = passes
         self._rights = rights
+        self._refusals = refusals
         self._on_flood = on_flood
         self._flows: OrderedDict[tuple[str, str], Flow] = OrderedDict()
         self._bytes_per_second = float(settings().limits.agent_bytes_per_second)
@@ -93,16 +103,16 @@ class Gate:
             Check.PACE: self._paced,
             Check.BYTES: self._bytes,
             Check.ROOM: self._room,
-            Check.WORK: self._work,
             Check.SIZE: self._size,
         }
         acting: Mapping[Check, Step] = {
+            Check.WORK: self._read,
             Check.KEY: self._credential,
             Check.REVOCATION: self._credential,
             Check.RIGHTS: self._permitted,
         }
-        self._before = {door: composed(door, At.MESSAGE, before) for door in EACH}
-        self._acting = {door: composed(door, At.ACT, acting) for door in EACH}
+        self._before = {door: _composed(door, At.MESSAGE, before) for door in EACH}
+        self._acting = {door: _composed(door, At.ACT, acting) for door in EACH}
 
     async def close(self) -> None:
         tasks = [*self._running, *self._closing.values()]
@@ -122,6 +132,7 @@ class Gate:
         except BackchannelError as error:
             flow, now = self._flow(attempt), time.monotonic()
             flow.refuse(attempt.size, now)
+            self._refusals.note(attempt.group, attempt.agent, attempt.door.value, error)
             if tell is not None:
                 tell(error)
             if flow.floods_now:
@@ -172,8 +183,6 @@ class Gate:
     def _room(self, attempt: Attempt) -> None:
         if len(self._running) >= AT_ONCE:
             raise QueueFull("Too many messages are being taken in; send it again.", retry_after=0.5)
-
-    def _work(self, attempt: Attempt) -> None:
         most = EACH[attempt.door]
         if self._under_way[attempt.door, attempt.group, attempt.agent] >= most:
             raise QueueFull(f"At most {most} of one agent at a time here; wait for one.", retry_after=0.5)
@@ -211,10 +220,10 @@ class Gate:
     # ---- before anything is done
 
     async def lets_act(self, attempt: Attempt) -> Claims:
-        """What its sender may do now.
+        """What its sender may do now; what it says is read.
 
         Raises:
-            Forbidden: it has not been let in, or may not do this.
+            Refused: it cannot be read, is no such message, its sender has not been let in or may not do this.
             Unavailable: that cannot be found out now.
         """
         await self._passes.known(attempt.group, attempt.agent)
@@ -228,7 +237,7 @@ class Gate:
         try:
             self._acts(attempt)
         except BackchannelError as error:
-            log.warning("native_message_refused", agent=attempt.agent, code=error.code)
+            log.debug("native_settlement_refused", agent=attempt.agent, code=error.code)
             return False
         if len(self._vouched) >= MOST_FLOWS:
             self._vouched.clear()
@@ -236,10 +245,19 @@ class Gate:
         return True
 
     def _acts(self, attempt: Attempt) -> Claims:
-        for step in self._acting[attempt.door]:
-            step(attempt)
+        try:
+            for step in self._acting[attempt.door]:
+                step(attempt)
+        except BackchannelError as error:
+            self._refusals.note(attempt.group, attempt.agent, attempt.door.value, error)
+            raise
         assert attempt.claims is not None  # or the first step has raised
         return attempt.claims
+
+    def _read(self, attempt: Attempt) -> None:
+        """Raises BadFrame, BadMessage, UnknownType."""
+        attempt.content = read_object(attempt.payload or b"{}")
+        attempt.message = attempt.makes(attempt.content)
 
     def _credential(self, attempt: Attempt) -> None:
         """What the tokens of all its connections allow, with the rights in force."""
@@ -253,3 +271,8 @@ class Gate:
     def _permitted(self, attempt: Attempt) -> None:
         if attempt.message is not None and attempt.claims is not None:
             check(attempt.message, attempt.claims, "active")
+
+
+def _composed(door: Door, at: At, steps: Mapping[Check, Step]) -> tuple[Step, ...]:
+    """Of these steps, those that the table wants at a door; each has its place at one of the doors."""
+    return composed(door, at, {check: steps[check] for check in checks(door, at) if check in steps})

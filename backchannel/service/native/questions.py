@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pydantic_core
@@ -17,7 +17,6 @@ from backchannel.errors import BackchannelError, Forbidden, Internal
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
 from backchannel.logger import Logger
 from backchannel.protocol.attention import Query
-from backchannel.protocol.json_object import read_object
 from backchannel.protocol.subject import service_subject
 from backchannel.service.native.door import size_of
 from backchannel.service.native.gate import Attempt, Gate
@@ -96,8 +95,11 @@ class Questions:
             return
         if account != ACCOUNT or group != self._group:
             return
-        attempt = Attempt(Way.NATIVE_QUERY, group, agent, size_of(request))
-        matter = Matter(agent, _name(request), request.payload)
+        name = _name(request)
+        attempt = Attempt(
+            Way.NATIVE_QUERY, group, agent, size_of(request), request.payload, lambda said: _query(name, said)
+        )
+        matter = Matter(agent, name, request.payload)
         refusals: list[BackchannelError] = []
         if self._gate.lets_pass(attempt, refusals.append):
             question = self._open(matter)
@@ -162,13 +164,8 @@ class Questions:
 
     async def _found(self, attempt: Attempt, matter: Matter) -> bytes:
         """What the service says that is asked; who asks stands in headers of ours."""
-        content = read_object(matter.payload or b"{}")
-        service, _, endpoint = matter.name.partition(".")
-        if service == "query":
-            attempt.message = Query(
-                message_id=uuid4(), timestamp=datetime.now(UTC), query=endpoint, params=content
-            )
         claims = await self._gate.lets_act(attempt)
+        service, _, endpoint = matter.name.partition(".")
         if not may_ask(claims, service, endpoint):
             raise Forbidden(f"{matter.agent} may not ask for {matter.name}.")
         headers = {
@@ -178,7 +175,7 @@ class Questions:
             "Bc-Offers": ",".join(claims.offers),
         }
         subject = service_subject(self._group, service, endpoint)
-        payload = pydantic_core.to_json(content, inf_nan_mode="null")
+        payload = pydantic_core.to_json(attempt.content, inf_nan_mode="null")
         reply = await self._connection.request(subject, payload, headers=headers, timeout=ANSWER_SECONDS)
         return reply.payload
 
@@ -186,3 +183,11 @@ class Questions:
 def _name(request: Arrived) -> str:
     """``<service>.<endpoint>``"""
     return ".".join(request.subject.split(".")[3:])
+
+
+def _query(name: str, content: dict[str, Any]) -> Query | None:
+    """What takes rights of its own: a query as an agent at the bridge would ask it."""
+    service, _, endpoint = name.partition(".")
+    if service != "query":
+        return None
+    return Query(message_id=uuid4(), timestamp=datetime.now(UTC), query=endpoint, params=content)

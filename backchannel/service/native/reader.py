@@ -17,7 +17,8 @@ from backchannel.delivery.native import consumer_of, filters
 from backchannel.errors import Unavailable
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.head import status_of
-from backchannel.protocol.subject import events_stream
+from backchannel.jetstream.read import following
+from backchannel.protocol.subject import content_of, events_stream
 from backchannel.service.native.consumer import (
     MOST_UNACKED,
     Standing,
@@ -33,6 +34,8 @@ RELEASED = 1.0
 POLL = 0.001
 MOST_AT_ONCE = 256
 STEPS = 64
+LOOKED_AT = 64
+"""Sidebars whose beginnings are looked for at a time."""
 
 
 class Reader:
@@ -52,6 +55,7 @@ class Reader:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{events_stream(group)}.{consumer_of(agent)}"
         self._lock = asyncio.Lock()
         self._stood: int | None = None
+        self._empty: dict[tuple[str, int], int] = {}
 
     async def release(self, to: str, most: int) -> int | None:
         """Hand out up to `most` messages: how many; 0 if there is none, None if nobody takes them."""
@@ -81,6 +85,7 @@ class Reader:
         for _ in range(STEPS):
             horizon = await self._horizon(standing.born)  # knows all that `standing` counts
             stood = self._stood if self._stood is not None else standing.delivered
+            horizon = await self._widened(horizon, stood)
             turn = horizon.next_turn(stood)
             if turn is not None and turn < standing.delivered:
                 standing = await self._start_over(standing)
@@ -101,6 +106,28 @@ class Reader:
             standing = await self._turn(turn, horizon, standing)
         raise Unavailable("The consumer's filters cannot be settled now; try again.", retry_after=0.1)
 
+    async def _widened(self, horizon: Horizon, stood: int) -> Horizon:
+        """With the sidebars that begin behind here seen from here on, where nothing lies in them before that.
+
+        Most sidebars begin with the very event by which an agent sees them. One turn for each of them would
+        take several requests; so whoever is put into many at once would wait for long.
+        """
+        openings = horizon.openings(stood)
+        current = {(name, start) for start, name in openings}
+        self._empty = {place: at for place, at in self._empty.items() if place in current}
+        unknown = [(start, name) for start, name in openings if (name, start) not in self._empty][:LOOKED_AT]
+        firsts = await asyncio.gather(*(self._first_in(name, stood) for _, name in unknown))
+        for (start, name), first in zip(unknown, firsts, strict=True):
+            if first is None or first >= start:
+                self._empty[name, start] = stood
+        return horizon.widened(self._empty)
+
+    async def _first_in(self, name: str, after: int) -> int | None:
+        """The position of the first event of a sidebar behind another position; None if there is none."""
+        stream, subject = events_stream(self._group), content_of(self._group, name)
+        found = await following(self._connection, stream, subject, after, 1)
+        return found[0].sequence if found else None
+
     def _filters(self, view: View) -> list[str]:
         return filters(self._group, self._agent, view.contexts, born=view.born)
 
@@ -119,6 +146,7 @@ class Reader:
         Some comes twice, and nothing is missed.
         """
         self._stood = standing.acked
+        self._empty.clear()
         return await reset(self._connection, self._group, self._agent, standing.acked + 1)
 
     async def _between(self, wanted: list[str], start: int, end: int) -> int:
