@@ -29,7 +29,7 @@ def named_in_configurations() -> set[str]:
 def callers() -> set[str]:
     """Whom the platform's own code names as the one who asks, where no agent does."""
     sources = [path.read_text() for folder in ("bridge", "cli") for path in (ROOT / folder).glob("*.py")]
-    found = r'"Bc-Caller": "(\w+)"|^CALLER = "(\w+)"|"Bc-Caller": .* else "(\w+)"'
+    found = r'"Bc-Caller": "(\w+)"|^CALL\w+ = "(\w+)"'
     return {"".join(groups) for text in sources for groups in re.findall(found, text, re.MULTILINE)}
 
 
