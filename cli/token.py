@@ -10,6 +10,7 @@ import time
 from typing import IO, Any
 
 import click
+from click.core import ParameterSource
 
 from backchannel.delivery.token import draft, sign
 from backchannel.errors import BackchannelError
@@ -85,6 +86,7 @@ def create(
     else:
         terminal.line(text)
     _warn(claims, settings, terminal)
+    _tell_of_settings(terminal)
 
 
 async def _on_record(terminal: Terminal, settings: Settings, claims: Claims) -> None:
@@ -105,6 +107,14 @@ def _claims_file(file: IO[str] | None) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise click.UsageError(f"The claims in {file.name} are not a JSON object.")
     return content
+
+
+def _tell_of_settings(terminal: Terminal) -> None:
+    """What nobody wrote on the command line, and may have come with a stranger's project."""
+    source = click.get_current_context().get_parameter_source
+    for name, option in (("level", "--level"), ("file", "--claims"), ("entity_type", "--type")):
+        if source(name) is ParameterSource.DEFAULT_MAP:
+            terminal.say(f"note: {option} of this token comes from the settings file.")
 
 
 def _warn(claims: Claims, settings: Settings, terminal: Terminal) -> None:
