@@ -23,13 +23,24 @@ MARK = "origin.json"
 
 
 def state_folder(env: Mapping[str, str] = os.environ) -> Path:
-    """XDG_STATE_HOME if it is an absolute path, else `~/.local/state`; ours is `backchannel` in it."""
+    """XDG_STATE_HOME if it is an absolute path, else `~/.local/state`; ours is `backchannel` in it.
+
+    The home folder is the one that the system knows of the user: programs that start others set HOME as they
+    like, and a folder that one process made must be one of ours for the next. Raises FolderError.
+    """
     named = Path(env.get("XDG_STATE_HOME", ""))
+    if named.is_absolute():
+        return named / "backchannel"
+    with contextlib.suppress(KeyError, ImportError, OSError):
+        import pwd  # not everywhere
+
+        home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+        if home.is_dir() and home.stat().st_uid == os.geteuid():
+            return home / ".local" / "state" / "backchannel"
     try:
-        base = named if named.is_absolute() else Path.home() / ".local" / "state"
+        return Path.home() / ".local" / "state" / "backchannel"
     except RuntimeError as problem:
         raise FolderError(f"{problem} Set XDG_STATE_HOME to a folder of yours.") from problem
-    return base / "backchannel"
 
 
 class Origin:
