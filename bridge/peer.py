@@ -230,6 +230,8 @@ class Peer:
             if not await self.house.nonces.spend(claims, user, self.house.clock()):
                 self.house.blotter.suspect("nonce_used_again", claims, self.wire.remote)
                 raise Forbidden("This token has been used; renew with a fresh one.", field="token")
+            if self.house.keyring.why_not_any_more(claims) is not None:  # revoked while that was written
+                raise Forbidden("This token is not accepted any more.", field="token")
         except BackchannelError as error:
             self.refuse(error, in_reply_to)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -64,6 +65,10 @@ class Login:
 
 class TooMany(Forbidden):
     """The agent has as many connections as it may have."""
+
+
+class NameTaken(Forbidden):
+    """Somebody of the same name in another group is connected; answers to both would go to one inbox."""
 
 
 class Flooded(Forbidden):
@@ -193,6 +198,9 @@ class Callout:
         """
         if (why := self._keyring.why_not_any_more(claims)) is not None:
             raise Forbidden(why)
+        foreign = await self._passes.elsewhere(held.group, held.agent)
+        if any(one.revision < held.revision for one in foreign):
+            raise _name_taken(held.agent)
         if not claims.is_worker:
             listed = await self._passes.held(held.group, held.agent)
             if sum(one.revision < held.revision for one in listed) >= MOST_CONNECTIONS:
@@ -201,16 +209,24 @@ class Callout:
     async def _require_room(self, login: Login) -> None:
         """An agent has MOST_CONNECTIONS native connections at most; whatever has ended meanwhile makes room.
 
-        Workers are as many as their operator starts: they share the calls of their tools. Raises Forbidden.
+        Workers are as many as their operator starts: they share the calls of their tools. An inbox is named
+        after the agent alone, so it may have connections in one group at a time. Raises Forbidden.
         """
         claims, mine = login.bearer, (login.server, login.client)
+        group, agent = claims.collaboration_group, claims.sub
+        if await self._open_among(await self._passes.elsewhere(group, agent)):
+            raise _name_taken(agent)
         if claims.is_worker:
             return
-        group, agent = claims.collaboration_group, claims.sub
         held = await self._passes.held(group, agent)
         others = [one for one in held if (one.server, one.client) != mine]
         if len(others) < MOST_CONNECTIONS:
             return
+        if (there := await self._open_among(others)) >= MOST_CONNECTIONS:
+            raise TooMany(f"{agent!r} has {there} native connections already; close one of them first.")
+
+    async def _open_among(self, others: Sequence[Held]) -> int:
+        """How many of these connections are open; those that are not are forgotten. Raises Unavailable."""
         there = 0
         for place in {one.server for one in others}:
             found = await self._servers.open_at(place) or {}
@@ -219,8 +235,7 @@ class Callout:
                     await self._passes.forget(one)
                 elif one.server == place:
                     there += 1
-        if there >= MOST_CONNECTIONS:
-            raise TooMany(f"{agent!r} has {there} native connections already; close one of them first.")
+        return there
 
     async def _register(self, claims: Claims) -> None:
         """It is known from its first connection on, by whichever door."""
@@ -249,6 +264,10 @@ class Callout:
         facts = {"address": host, "why": type(refusal).__name__, "unnoted": self._unnoted}
         self._unnoted = 0
         self._house.trail.note(Deed(self._house.groups[0], "security", entity, "native_refused", facts))
+
+
+def _name_taken(agent: str) -> NameTaken:
+    return NameTaken(f"{agent!r} of another group is connected over NATS; one of the two needs another name.")
 
 
 def user_claims(claims: Claims, user: str) -> dict[str, Any]:

@@ -124,6 +124,15 @@ class Passes:
             self._take(key, value)
         return self._of(group, agent)
 
+    async def elsewhere(self, group: str, agent: str) -> list[Held]:
+        """Connections of the same name in other groups. Raises Unavailable."""
+        found = []
+        for key, value in await self._bucket.entries(f"*.{agent}.*.*"):
+            of_group, _, server, client = key.split(".")
+            if of_group != group:
+                found.append(_read(of_group, agent, server, int(client), value))
+        return found
+
     def counts(self, claims: Claims) -> bool:
         """Whether a token is believed now, and has not expired."""
         return claims.exp > time.time() and self._believed(claims)
