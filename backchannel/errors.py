@@ -166,6 +166,18 @@ class Internal(BackchannelError):
     retryable = True
 
 
+def no_sidebar_of(agent: str, sidebar_id: str, field: str) -> Forbidden:
+    """The one answer for a sidebar that is not there and for one that ``agent`` may not look at.
+
+    Whoever asks can tell neither from the other: the names of sidebars say what others are at.
+    """
+    return Forbidden(
+        f"There is no sidebar {sidebar_id} that {agent} takes part in or may look at; if it is there,"
+        " a participant can invite you.",
+        field=field,
+    )
+
+
 def _every(kind: type[BackchannelError]) -> list[type[BackchannelError]]:
     return [kind, *(found for child in kind.__subclasses__() for found in _every(child))]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pydantic_core
 import structlog
 
-from backchannel.domain.directory import bounded, entry_after_arrival, humans_of
+from backchannel.domain.directory import bounded, entry_after_arrival, humans_of, specialties_in
 from backchannel.errors import Conflict
 from backchannel.jetstream.bucket import Bucket, Value
 from backchannel.jetstream.tail import Tail
@@ -118,7 +118,7 @@ class Directory:
 
 
 def _specialties(entry: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(bounded(entry).get("specialties", ()))
+    return specialties_in(bounded(entry))
 
 
 def _read(found: Value | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backchannel.delivery.admission import admit, context_of
+from backchannel.delivery.admission import admit, context_of, whereabouts
 from backchannel.delivery.budget import ByteBudget
 from backchannel.delivery.calls import Called, called, few, text_of
 from backchannel.delivery.loops import Finding
@@ -110,7 +110,8 @@ class Door:
         whom = self._plainly(caller, message)
         if whom is None or found.reason is not None:
             return self._offer_slowly(caller, content, message, answer)
-        entries = entries_of(caller.sender, content, message, whom, found.hops)
+        at = self._whereabouts(caller, message)
+        entries = entries_of(caller.sender, content, message, whom, found.hops, at)
         size = self._charge(caller, message, entries)
         try:
             return self._send(caller, content, message, entries, self._paid(caller, size, answer))
@@ -127,7 +128,7 @@ class Door:
         answer: Answer,
     ) -> Coroutine[Any, Any, None] | None:
         if isinstance(message, AgentPresence) and (state := digest_of(content)) is not None:
-            return self._offer_state(caller, entries[0], state, answer)
+            return self._offer_state(caller, entries, state, answer)
         if len(entries) > 1:
             return self._commit(entries, answer)
         self._publisher.post(entries[0], answer, before=(caller.feed.stream, caller.feed.position))
@@ -166,7 +167,8 @@ class Door:
                 if (before := await self._stored_before(caller, message, entries)) is not None:
                     return before
                 raise
-        entries = entries_of(caller.sender, content, message, whom, found.hops)
+        at = self._whereabouts(caller, message)
+        entries = entries_of(caller.sender, content, message, whom, found.hops, at)
         if found.reason is not None:
             if (before := await self._find(entries)) is not None:
                 return before
@@ -187,8 +189,11 @@ class Door:
         except (Refused, Conflict):
             return None
 
+    def _whereabouts(self, caller: Caller, message: AnyMessage) -> str | None:
+        return whereabouts(caller.agent, message, caller.feed.membership)
+
     def _offer_state(
-        self, caller: Caller, entry: Entry, found: str, answer: Answer
+        self, caller: Caller, entries: list[Entry], found: str, answer: Answer
     ) -> Coroutine[Any, Any, None] | None:
         """Saying the same again within a short time is a duplicate: it stores nothing and nobody hears it."""
         states, agent, now = caller.feed.states, caller.agent, time.time()
@@ -196,19 +201,21 @@ class Door:
             return None
         repeated = states.repeated(agent, found, now)
         if repeated is not None and not repeated.sure:
-            return self._look_again(caller, entry, found, answer)
+            return self._look_again(caller, entries, found, answer)
         if repeated is not None:
             asyncio.get_running_loop().call_soon(answer, again(repeated.sequence, caller.feed.stream))
             return None
         done = states.sends(agent, found, answer, now)
+        if len(entries) > 1:
+            return self._commit(entries, done)
         try:
-            self._publisher.post(entry, done)
+            self._publisher.post(entries[0], done)
         except BackchannelError:
             states.gave_up(agent)
             raise
         return None
 
-    async def _look_again(self, caller: Caller, entry: Entry, found: str, answer: Answer) -> None:
+    async def _look_again(self, caller: Caller, entries: list[Entry], found: str, answer: Answer) -> None:
         """The state it repeats came in at another bridge: a newer one may be on its way from there."""
         states = caller.feed.states
         try:
@@ -216,7 +223,8 @@ class Door:
             repeated = states.repeated(caller.agent, found, time.time())
             if repeated is not None:
                 states.made_sure(caller.agent, repeated)
-            self._offer_state(caller, entry, found, answer)
+            if (under_way := self._offer_state(caller, entries, found, answer)) is not None:
+                await under_way
         except BackchannelError as error:
             answer(error)
 

@@ -14,6 +14,7 @@ from cli.group import Group
 from cli.option import Name
 from cli.revoke import kick
 from cli.terminal import Terminal
+from cli.vouch import vouch
 
 COLUMNS = ("agent_id", "entity_type", "status", "condition", "connections", "active_sidebars", "specialties")
 
@@ -24,6 +25,7 @@ def agents() -> None:
 
 
 agents.add_command(kick)
+agents.add_command(vouch)
 
 
 @agents.command("ls")

@@ -8,13 +8,13 @@ import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from backchannel.domain.audit import CATEGORIES
 from backchannel.errors import NotFound
+from backchannel.home.ownership import for_its_owner
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Record, describe, read_one
 from backchannel.protocol.subject import AUDIT
@@ -216,6 +216,6 @@ def _target(out: str | None) -> contextlib.AbstractContextManager[BinaryIO]:
     if out is None:
         return contextlib.nullcontext(sys.stdout.buffer)
     try:
-        return Path(out).open("xb")
+        return open(out, "xb", opener=for_its_owner)
     except OSError as problem:
         raise click.UsageError(f"{out} cannot be made: {problem.strerror}.") from problem

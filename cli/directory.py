@@ -18,7 +18,7 @@ from backchannel.protocol.message import rfc3339
 from cli.reach import reach
 
 BUCKET = "BC_agents"
-FROM_TOKEN = ("entity_type", "human_supervisor", "human_partner")
+FROM_TOKEN = ("entity_type", "human_supervisor", "human_partner", "vouched_specialties")
 PATIENCE = 2.0
 """Seconds to wait for a platform that is said to run."""
 

@@ -96,8 +96,10 @@ _HINTS = {"unavailable": "backchannel doctor"}
 
 
 def _unexpected(problem: Exception, terminal: Terminal) -> Failure:
-    trace = "".join(traceback.format_exception(problem))
-    told = f"Something unexpected happened ({type(problem).__name__}: {problem})."
+    from backchannel.logs import hide  # what it needs takes long to load, and this is rare
+
+    trace = hide("".join(traceback.format_exception(problem)))
+    told = f"Something unexpected happened ({type(problem).__name__}: {hide(str(problem))})."
     if terminal.verbose:
         click.echo(trace, err=True)
         return Failure(told, code="internal")

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import structlog
 
+from backchannel.home.ownership import CHANGED_BY_OTHERS, FILE_MODE, FolderError, open_file
+from backchannel.logs import redact
 from cli.failure import Failure
 
 LIMIT = 10 * 1024 * 1024
@@ -35,17 +37,25 @@ class Log:
         self._file.close()
 
     def _open(self) -> BinaryIO:
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, open_to=CHANGED_BY_OTHERS)
+        os.fchmod(fd, FILE_MODE)
         return os.fdopen(fd, "ab", buffering=0)
 
     def _rotate(self) -> None:
-        self._file.close()
-        for number in range(self._kept - 1, 0, -1):
-            older = self.path.with_name(f"{self.path.name}.{number}")
-            if older.exists():
-                older.replace(self.path.with_name(f"{self.path.name}.{number + 1}"))
-        self.path.replace(self.path.with_name(f"{self.path.name}.1"))
-        self._file = self._open()
+        """What cannot be put aside is given up: a log must not grow, and must go on."""
+        try:
+            for number in range(self._kept - 1, -1, -1):
+                older = self._numbered(number)
+                if older.exists():
+                    older.replace(self._numbered(number + 1))
+        except OSError:
+            os.ftruncate(self._file.fileno(), 0)
+        else:
+            full, self._file = self._file, self._open()
+            full.close()
+
+    def _numbered(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
 
 
 def open_log(path: Path) -> Log:
@@ -66,6 +76,7 @@ class Journal:
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso"),
                 structlog.processors.format_exc_info,
+                redact,
                 structlog.processors.JSONRenderer(),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -74,7 +85,7 @@ class Journal:
 
     def write(self, text: str) -> None:
         """A logger must not end what it reports on: a full disk, or a closed log, costs the line only."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, FolderError):
             for line in filter(None, text.split("\n")):
                 self._log.write(line.encode())
 

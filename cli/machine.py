@@ -8,10 +8,9 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from backchannel.errors import BackchannelError
-from backchannel.home import Home
+from backchannel.home import FolderError, Home
 from backchannel.jetstream.binary import VARIABLE, find
 from cli.finding import Finding, bad, good, skipped
 
@@ -24,10 +23,18 @@ def check_machine(home: Home) -> Iterator[Finding]:
     yield _python()
     yield good("system", f"{machine.system()} {machine.release()} {machine.machine()}")
     yield _program()
-    yield _folder(home.path)
+    yield _folder(home)
     yield from _secrets(home)
-    if not home.serving():
+    if not serves(home):
         yield from map(_port, USUAL_PORTS)
+
+
+def serves(home: Home) -> bool:
+    """Whether a platform runs there. None does in a folder that cannot be used."""
+    try:
+        return home.serving()
+    except FolderError:
+        return False
 
 
 def _python() -> Finding:
@@ -47,9 +54,15 @@ def _program() -> Finding:
         return bad("nats-server", f"it cannot be read: {problem}", f"name another with {VARIABLE}")
 
 
-def _folder(path: Path) -> Finding:
-    """Whether it can be written, or made; found out without leaving anything behind."""
-    if path.is_dir():
+def _folder(home: Home) -> Finding:
+    """Whether it can be written, or made, and is ours alone; found out without leaving anything behind."""
+    path = home.path
+    if path.is_dir() or path.is_symlink():
+        try:
+            home.survey()
+        except FolderError as problem:
+            told, _, remedy = problem.message.rpartition(": ")
+            return bad("data folder", told or problem.message, remedy or "choose another with --data DIR")
         if os.access(path, os.W_OK | os.X_OK):
             return good("data folder", f"{path} can be written")
         return bad(

@@ -50,11 +50,11 @@ def root(context: click.Context, config: str | None) -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 platform unreachable,
     6 conflict, 7 a check found something wrong, 8 timed out.
     """
-    path = config or ("backchannel.toml" if os.path.isfile("backchannel.toml") else None)
+    path = config or ("backchannel.toml" if os.path.lexists("backchannel.toml") else None)
     if path:
         from cli.settings import load
 
-        context.default_map = load(path, NOUNS)
+        context.default_map = load(path, NOUNS, found=config is None)
 
 
 def run(arguments: Sequence[str]) -> int:

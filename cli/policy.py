@@ -12,7 +12,7 @@ import click
 
 from backchannel.delivery.token import draft
 from backchannel.errors import NotFound
-from cli.door import Where, door, where_options
+from cli.door import Where, door, doors, where_options
 from cli.group import Group
 from cli.option import Name
 from cli.terminal import Terminal, clean
@@ -60,12 +60,11 @@ def explain(
 
 
 async def _decided(where: Where, request_id: str) -> dict[str, Any]:
-    async with door(where) as asked:
-        listed = await asked.ask("approvals", request_id=request_id)
-    if not listed["approvals"]:
-        raise NotFound(f"There is no request {request_id[:64]!r}; `backchannel approvals ls` lists them.")
-    [found] = listed["approvals"]
-    return {"verdict": found["state"], **found}
+    async with doors(where) as groups:
+        for asked in groups:
+            for found in (await asked.ask("approvals", request_id=request_id))["approvals"]:
+                return {"verdict": found["state"], **found}
+    raise NotFound(f"There is no request {request_id[:64]!r}; `backchannel approvals ls` lists them.")
 
 
 async def _tried(where: Where, asked: dict[str, Any]) -> dict[str, Any]:

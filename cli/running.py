@@ -16,6 +16,7 @@ from cli.door import Where, over_nats
 from cli.finding import Finding, bad, good, skipped
 from cli.furnish import faults
 from cli.health import ask_health
+from cli.machine import serves
 from cli.reach import reach
 
 CLOCKS_APART = 5.0
@@ -27,14 +28,14 @@ async def check_running(where: Where, home: Home) -> list[Finding]:
     try:
         platform = home.platform()
     except BackchannelError as problem:
-        if not home.serving():
+        if not serves(home):
             return [
                 skipped(
                     "platform", f"none runs in {home.path}; start it with: backchannel up --data {home.path}"
                 )
             ]
         return [bad("platform", problem.message, "wait until it has started, or look into its logs")]
-    if not home.serving():
+    if not serves(home):
         return [bad("platform", "it ended without saying goodbye", f"backchannel up --data {home.path}")]
     running = good(
         "platform",

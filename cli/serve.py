@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from backchannel.errors import BackchannelError
-from backchannel.home import Home, Platform, Role, Runtime
+from backchannel.home import FolderError, Home, Platform, Role, Runtime
 from backchannel.jetstream.address import Address
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.size import Sizes
@@ -125,7 +125,12 @@ class Parts:
 
     async def stop(self) -> None:
         """Bridges first, so that clients are told; then handlers; then the server with the log."""
-        self._home.forget_platform()
+        try:
+            self._home.forget_platform()
+        except (
+            FolderError
+        ) as problem:  # spoiled meanwhile, which must not keep the parts from ending in order
+            self.tell(problem.message)
         if self._door is not None:
             self._door.close()
         await asyncio.gather(*(child.stop(BRIDGE_PATIENCE) for child in self._bridges))

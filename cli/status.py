@@ -86,4 +86,5 @@ def _show_group(terminal: Terminal, group: dict[str, Any]) -> None:
     terminal.line(f"GROUP     {shown(group.get('group'))}")
     terminal.line(f"AGENTS    online {shown(agents.get('online'))}  known {shown(agents.get('known'))}")
     terminal.line(f"SIDEBARS  {sidebars or 'none'}")
-    terminal.line(f"LOG       {shown(log.get('messages'))} messages  {size(log.get('bytes') or 0)}")
+    if "messages" in log:
+        terminal.line(f"LOG       {shown(log['messages'])} messages  {size(log.get('bytes') or 0)}")

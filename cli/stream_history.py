@@ -10,11 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
+from backchannel.home.ownership import for_its_owner
 from backchannel.jetstream.answer import api
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.read import Record, StreamFacts
@@ -217,6 +217,6 @@ def _target(out: str | None) -> contextlib.AbstractContextManager[TextIO]:
     if out is None:
         return contextlib.nullcontext(sys.stdout)
     try:
-        return Path(out).open("x", encoding="utf-8")
+        return open(out, "x", encoding="utf-8", opener=for_its_owner)
     except OSError as problem:
         raise click.UsageError(f"{out} cannot be made: {problem.strerror}.") from problem

@@ -7,7 +7,9 @@ import contextlib
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
+from backchannel.home import FolderError
 from backchannel.jetstream.leash import leashed
+from backchannel.logs import hide
 from cli.failure import Failure
 from cli.log import Lines, Log
 from cli.restart import Backoff, Pacer, ended
@@ -152,15 +154,18 @@ class Child:
             self._was_ready = True
             self.ready.set()
         else:
+            if not line.startswith(b"{"):  # not from the child's logger, which knows what to leave out
+                line = hide(line.decode("utf-8", "replace")).encode()
             self._last_words = line.decode("utf-8", "replace").strip() or self._last_words
             self._write(line)
 
     def _write(self, line: bytes) -> None:
         try:
             self.log.write(line)
-        except OSError as problem:
+        except (OSError, ValueError, FolderError) as problem:
             if self._unlogged.died(asyncio.get_running_loop().time()):
-                self._tell(f"{self.log.path} cannot be written ({problem.strerror}); its lines are lost")
+                why = getattr(problem, "strerror", None) or problem
+                self._tell(f"{self.log.path} cannot be written ({why}); its lines are lost")
 
     def _report(self, outcome: str, wait: float, now: float) -> None:
         """To its log always; to the person, once it has served, and no more than once a minute."""

@@ -10,6 +10,7 @@ import time
 from typing import IO, Any
 
 import click
+from click.core import ParameterSource
 
 from backchannel.delivery.token import draft, sign
 from backchannel.errors import BackchannelError
@@ -47,6 +48,7 @@ def token() -> None:
     "--group", type=Name(), envvar="BACKCHANNEL_GROUP", help="Group it belongs to.  [default: main]"
 )
 @click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
+@click.option("--specialties", metavar="A,B", help="What you vouch for that it can do: it is found by that.")
 @click.option("--level", type=click.Choice(LEVELS), help="Supervision level.  [default: medium]")
 @click.option(
     "--claims", "file", type=click.File("r", encoding="utf-8"), help="JSON object over the defaults."
@@ -59,11 +61,17 @@ def create(
     entity_type: str | None,
     group: str | None,
     ttl: int,
+    specialties: str | None,
     level: str | None,
     file: IO[str] | None,
 ) -> None:
     """Print a token for ENTITY, alone on stdout, and make ENTITY known to the platform."""
-    asked = {"entity_type": entity_type, "collaboration_group": group, "supervision_level": level}
+    asked = {
+        "entity_type": entity_type,
+        "collaboration_group": group,
+        "supervision_level": level,
+        "specialties": None if specialties is None else [each.strip() for each in specialties.split(",")],
+    }
     fields = _claims_file(file) | {name: value for name, value in asked.items() if value is not None}
     claims = draft(entity, now=int(time.time()), lifetime=ttl, jti=secrets.token_hex(16), fields=fields)
     settings = Home.from_environment(os.environ, data)
@@ -78,6 +86,7 @@ def create(
     else:
         terminal.line(text)
     _warn(claims, settings, terminal)
+    _tell_of_settings(terminal)
 
 
 async def _on_record(terminal: Terminal, settings: Settings, claims: Claims) -> None:
@@ -98,6 +107,14 @@ def _claims_file(file: IO[str] | None) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise click.UsageError(f"The claims in {file.name} are not a JSON object.")
     return content
+
+
+def _tell_of_settings(terminal: Terminal) -> None:
+    """What nobody wrote on the command line, and may have come with a stranger's project."""
+    source = click.get_current_context().get_parameter_source
+    for name, option in (("level", "--level"), ("file", "--claims"), ("entity_type", "--type")):
+        if source(name) is ParameterSource.DEFAULT_MAP:
+            terminal.say(f"note: {option} of this token comes from the settings file.")
 
 
 def _warn(claims: Claims, settings: Settings, terminal: Terminal) -> None:

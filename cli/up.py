@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 
 import click
+from click.core import ParameterSource
 
 from cli.certificate import checked
 from cli.group import Command
@@ -17,6 +19,8 @@ from cli.terminal import Terminal
 
 PORT = click.IntRange(0, 65535)
 MANY = click.IntRange(1, 64)
+CLOSED = 0o077
+"""What `up` and its children make is for this user alone, whatever mode they ask for."""
 
 
 def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | None:
@@ -24,6 +28,12 @@ def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | N
     if urls:
         servers(urls)
     return urls
+
+
+def _said(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    """Only a person can take something over: no settings file that came with it, and no environment."""
+    source = context.get_parameter_source(parameter.name or "")
+    return value and source is ParameterSource.COMMANDLINE
 
 
 @click.command(cls=Command)
@@ -63,6 +73,12 @@ def _servers(_: click.Context, __: click.Parameter, urls: str | None) -> str | N
     "--tls-cert", envvar="BACKCHANNEL_TLS_CERT", metavar="FILE", help="Speak TLS with this certificate (PEM)."
 )
 @click.option("--tls-key", envvar="BACKCHANNEL_TLS_KEY", metavar="FILE", help="Its key (PEM, mode 0600).")
+@click.option(
+    "--adopt",
+    is_flag=True,
+    callback=_said,
+    help="Take over a data folder that was made elsewhere, with its keys.",
+)
 @click.pass_obj
 def up(
     terminal: Terminal,
@@ -77,6 +93,7 @@ def up(
     durability: str,
     tls_cert: str | None,
     tls_key: str | None,
+    adopt: bool,
 ) -> None:
     """Start everything on this machine.
 
@@ -86,9 +103,13 @@ def up(
     with TLS it names wss, https and tls.
     Ctrl-C stops it in order; a second Ctrl-C at once.
     """
+    os.umask(CLOSED)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump, also of a child, would hold the keys
     home = home_of(data)
     certificate = checked(tls_cert, tls_key)
     plan = Plan(host, port, nats_port, nats, groups, bridges, handlers, durability, certificate)
+    if adopt:
+        home.adopt()
     lock = home.lock()
     try:
         asyncio.run(serve(home, plan, lock.fd, terminal, os.environ))

@@ -72,6 +72,13 @@ def write_once(path: Path, text: str) -> None:
     print(f"made {path}")
 
 
+def require_own(folder: Path) -> None:
+    """Whoever owns the folder, or a secret in it, knows what is in it; a link may lead to anything."""
+    for path in (folder, *folder.iterdir()):
+        if path.is_symlink() or path.lstat().st_uid != os.geteuid():
+            sys.exit(f"{path} is a link or belongs to somebody else: remove it, or name another folder.")
+
+
 def definitions(values: Mapping[str, str]) -> str:
     return "".join(f'{name}: "{value}"\n' for name, value in values.items())
 
@@ -95,6 +102,7 @@ def kept_or_new(path: Path) -> bytes:
 def make(folder: Path) -> None:
     """The key that signs tokens, the passwords as nats-server reads them, and that of each role alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_own(folder)
     folder.chmod(0o700)
     everyones, own = folder / "passwords.conf", {role: folder / f"{role}-password" for role in ROLES}
     together = [*own.values(), everyones]

@@ -65,8 +65,12 @@ may do nothing. `main` is no sidebar: everyone in the group is there, and nobody
 *heir* by that. Opening a sidebar under `main` takes the claim `can_spawn_sidebars` and nothing else.
 
 To *look* is to learn that a sidebar is there, where it stands, what it is for and who is in it. What was
-said and found takes the right to *read*. What happens is sent to participants and to those whose token names
-the sidebar; others who may read ask.
+said and found takes the right to *read*. Who may not look is answered as if there were none.
+
+What touches two sidebars takes a right on both: whoever has its own wait for another one needs *await* there.
+A fork by somebody who may not read the original has what was said there while that one was in it.
+
+What happens is sent to participants and to those whose token names the sidebar; others who may read ask.
 
 """
 

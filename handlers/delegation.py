@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from backchannel.domain.decision import Decision, Outgoing
-from backchannel.domain.delegation import delegates
+from backchannel.domain.delegation import delegates, shared
 from backchannel.domain.handling import Claim, claim_of
-from backchannel.protocol.identifier import MAIN
+from backchannel.domain.matching import Candidate
+from backchannel.protocol.identifier import MAIN, PLATFORM
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.subject import InInbox, claim_mark
@@ -26,19 +30,45 @@ async def offer(happened: Happened, ctx: Context) -> Decision | None:
     target, message_id = to.agent_id, str(mention.message_id)
     if await ctx.marked(claim_mark(message_id, target)) or await _is_here(target, happened, ctx):
         return None
-    asked = delegates(
+    candidates = await ctx.candidates()
+    fitting = partial(
+        delegates,
         target,
-        await ctx.candidates(),
+        candidates,
         besides=frozenset({*mention.target_agents, mention.sender_agent_id or ""}),
         among=await _who_may_see(mention, ctx),
     )
-    if not asked:
-        return None
+    if not (asked := fitting()):
+        return _told_only(mention, target, fitting(vouched=False), candidates)
     offers = [
         Outgoing(InInbox(name, "mention"), Lane.CRITICAL, _copy(mention, name, target), keeps_id=True)
         for name in asked
     ]
     return Decision(tuple(offers), marks=(claim_of(message_id, Claim(target, asked)),))
+
+
+def _told_only(
+    mention: MentionRoute, target: str, names: Sequence[str], candidates: Sequence[Candidate]
+) -> Decision | None:
+    """Nobody vouches for these: they learn that something waits, and not what it is, nor from whom."""
+    known = {found.agent_id: found for found in candidates}
+    notices = [
+        Outgoing(
+            InInbox(name, "notice"),
+            Lane.NORMAL,
+            MentionRoute(
+                message_id=mention.message_id,
+                timestamp=mention.timestamp,
+                sender_agent_id=PLATFORM,
+                target_agents=[name],
+                message=f"An urgent mention waits for {target}, which is away. You say that you have"
+                f" {shared(known[name], known[target])}, as it does, but nobody vouches for that: ask whoever"
+                " runs the platform, or the human of one of you.",
+            ),
+        )
+        for name in names
+    ]
+    return Decision(tuple(notices)) if notices else None
 
 
 async def _is_here(target: str, happened: Happened, ctx: Context) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backchannel.delivery.admission import admit, context_of
+from backchannel.delivery.admission import admit, context_of, whereabouts
 from backchannel.delivery.audience import Life, Membership
 from backchannel.delivery.calls import called, text_of
 from backchannel.delivery.loops import Finding, is_talk
@@ -33,11 +33,11 @@ service = Service("ingress", about=__doc__)
 async def enter(message: AnyMessage, ctx: Context) -> Sequence[Entry]:
     """The message goes to the log under the id that it would have there by any other way."""
     agent, group = ctx.asked.agent, ctx.asked.group
-    known = await _skills(message, ctx)
+    known, membership = await _skills(message, ctx), await _membership(message, ctx)
     whom = admit(
         agent,
         message,
-        await _membership(message, ctx),
+        membership,
         known.__contains__,
         lambda specialty: sorted(name for name, skills in known.items() if specialty in skills),
     )
@@ -52,7 +52,8 @@ async def enter(message: AnyMessage, ctx: Context) -> Sequence[Entry]:
     settings = ctx.house.settings()
     # Where a human speaks, a new chain begins.
     found = Finding(0) if ctx.kind == "human" else hearing.rounds.find(agent, message, settings)
-    entries = entries_of(sender, content, message, whom, found.hops)
+    at = whereabouts(agent, message, membership)
+    entries = entries_of(sender, content, message, whom, found.hops, at)
     if found.reason is not None and not await _is_stored(entries[0], ctx):
         await ctx.house.quarantine.park(sender, message, entries, found, settings.loops.window)
     return entries
@@ -82,7 +83,7 @@ async def _skills(message: AnyMessage, ctx: Context) -> Mapping[str, frozenset[s
 async def _membership(message: AnyMessage, ctx: Context) -> Membership:
     """Who is in the sidebar that the message is about, as the log has it now."""
     membership = Membership()
-    context_id = context_of(message)
+    context_id = message.current_context if isinstance(message, AgentPresence) else context_of(message)
     if context_id in (None, MAIN):
         return membership
     sidebar = await ctx.house.past(ctx.asked.group, str(context_id))

@@ -12,7 +12,7 @@ from backchannel.service.happened import Happened, Note
 service = Service("presence", about=__doc__)
 
 
-@service.follows("bc.{group}.evt.all.*.presence")
+@service.follows("bc.{group}.evt.all.*.presence", "bc.{group}.evt.ctx.*.*.presence")
 async def note(happened: Happened, ctx: Context) -> Note | None:
     """What the last presence of an agent says is what its directory entry says."""
     event = happened.event
@@ -21,4 +21,6 @@ async def note(happened: Happened, ctx: Context) -> Note | None:
     said: dict[str, Any] = {"status": event.status, "current_context": event.current_context}
     if event.specialties is not None:
         said["specialties"] = event.specialties
+    if event.invitations is not None:
+        said["invitations"] = event.invitations
     return Note(f"{happened.group}.{event.agent_id}", said, happened.sequence)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,12 +11,13 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from backchannel.delivery.cursor import Cursor
+from backchannel.domain.directory import outline
 from backchannel.domain.paging import page_of, shortened
-from backchannel.domain.rights import Action, Asker, may
+from backchannel.domain.rights import Action, Asker, is_operator, may
 from backchannel.domain.sidebar import Sidebar, fold
 from backchannel.errors import NotFound
 from backchannel.jetstream.read import page
-from backchannel.protocol.identifier import MAIN, OPERATOR, Identifier
+from backchannel.protocol.identifier import MAIN, Identifier
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import events_stream, life_of
@@ -176,7 +178,7 @@ async def sidebars(inquiry: Inquiry) -> Mapping[str, Any]:
 
 def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
     """What a search must keep to, so that it finds what the asker may look at and nothing else."""
-    if (asker.name, asker.kind) == (OPERATOR, OPERATOR):
+    if is_operator(asker):
         return {}
 
     def allowed(found: Sidebar) -> bool:
@@ -188,7 +190,7 @@ def _limits(asker: Asker, lives: Lives) -> dict[str, Any]:
 @service.answers("agents")
 async def agents(inquiry: Inquiry) -> Mapping[str, Any]:
     """Everyone the group's directory knows, and who of them is connected now. Ordered by name, ``next``
-    pages on."""
+    pages on. Of others than itself and its charges an agent is shown an outline."""
     asked = understood(AgentsParams, inquiry.params)
     roster = await inquiry.house.roster(inquiry.group)
     wanted = [
@@ -196,17 +198,43 @@ async def agents(inquiry: Inquiry) -> Mapping[str, Any]:
         for agent in roster
         if agent["agent_id"] > (asked.page or "") and asked.agent_id in (None, agent["agent_id"])
     ]
-    part = page_of(wanted, lambda agent: str(agent["agent_id"]), lambda agent: agent, asked.limit)
+    view = await _view_of_agents(inquiry)
+    part = page_of(wanted, lambda agent: str(agent["agent_id"]), view, asked.limit)
     return {"agents": part.rows, "total": len(roster), "next": part.next}
+
+
+async def _view_of_agents(inquiry: Inquiry) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """How the asker sees a row of the roster."""
+    asker = await inquiry.asker()
+    if is_operator(asker):
+        return dict
+    complete = asker.charges | {asker.name}
+    seen = [found for found in await _seen(inquiry, asker) if found.open]
+    active = Counter(member for found in seen for member in found.members)
+    inside = {found.sidebar_id for found in seen if not complete.isdisjoint(found.members)}
+
+    def view(row: Mapping[str, Any]) -> dict[str, Any]:
+        name = row["agent_id"]
+        return dict(row) if name in complete else outline(row, inside, active[name])
+
+    return view
+
+
+async def _seen(inquiry: Inquiry, asker: Asker) -> list[Sidebar]:
+    """Every sidebar that the asker may look at."""
+    lives = inquiry.house.lives[inquiry.group]
+    await lives.reach()
+    return lives.shelf.every(Search(**_limits(asker, lives)))
 
 
 @service.answers("status")
 async def status(inquiry: Inquiry) -> Mapping[str, Any]:
-    """How the group stands: agents, sidebars, the log."""
+    """How the group stands: agents, the sidebars one may look at, the log; its size is for the operator."""
     understood(Params, inquiry.params)
-    lives = inquiry.house.lives[inquiry.group]
-    await lives.reach()
+    asker = await inquiry.asker()
+    seen = await _seen(inquiry, asker)
     facts = await inquiry.house.log(inquiry.group)
+    size = {"messages": facts.messages, "bytes": facts.bytes} if is_operator(asker) else {}
     roster = await inquiry.house.roster(inquiry.group)
     degraded = [agent["agent_id"] for agent in roster if agent["condition"] == "degraded"]
     return {
@@ -217,11 +245,7 @@ async def status(inquiry: Inquiry) -> Mapping[str, Any]:
             "degraded": degraded[:MOST_NAMED],
             "degraded_count": len(degraded),
         },
-        "sidebars": lives.shelf.statuses(),
-        "log": {
-            "messages": facts.messages,
-            "bytes": facts.bytes,
-            "cursor": str(Cursor(facts.epoch, facts.last)),
-        },
+        "sidebars": dict(Counter(found.status.value for found in seen)),
+        "log": {**size, "cursor": str(Cursor(facts.epoch, facts.last))},
         "server_time": rfc3339(datetime.now(UTC)),
     }

@@ -5,50 +5,49 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from typing import Any
-
-from pydantic import Field
 
 from backchannel.domain.decision import Decision, Mark
 from backchannel.domain.execution import Execution
 from backchannel.domain.execution import place_of as place_of_grant
-from backchannel.domain.grant import Grant, sign
+from backchannel.domain.grant import Grant, digest_of_action, sign
 from backchannel.domain.inforce import effective
-from backchannel.domain.supervision import allowance, habit
+from backchannel.domain.supervision import allowance, denials, habit
 from backchannel.domain.supervision.allowance import Allowance
-from backchannel.domain.supervision.answer import (
-    Answer,
-    answered,
-    answered_together,
-    asked_again,
-    told_by_agent,
-    unanswered,
-)
-from backchannel.domain.supervision.callback import Leave
+from backchannel.domain.supervision.answer import Answer, asked_again, told_by_agent, unanswered
+from backchannel.domain.supervision.callback import Leave, narrowed
 from backchannel.domain.supervision.flock import Flock
 from backchannel.domain.supervision.flock import place_of as place_of_flock
 from backchannel.domain.supervision.habit import Habit
-from backchannel.domain.supervision.open import AGAIN, SERVICE, WAIT, Ask, asks, judged, opened
-from backchannel.domain.supervision.policy import Chain
-from backchannel.domain.supervision.request import FAMILY, Request, place_of, waiting_of
+from backchannel.domain.supervision.meanwhile import why_not_to_decide
+from backchannel.domain.supervision.open import (
+    AGAIN,
+    SERVICE,
+    WAIT,
+    Ask,
+    asks,
+    denies,
+    opened,
+    require_bounded,
+)
+from backchannel.domain.supervision.policy import Chain, limits_what_is_loose
+from backchannel.domain.supervision.request import Request, place_of, waiting_of
 from backchannel.domain.supervision.risk import Risk, assess
-from backchannel.domain.supervision.run import Run, beginnings_of
+from backchannel.domain.supervision.run import Run, beginnings_of, loose_of
 from backchannel.domain.supervision.run import place_of as place_of_run
+from backchannel.domain.supervision.several import answered_all, named
 from backchannel.domain.trust.decide import Asked, corrected
-from backchannel.domain.trust.standing import FAMILY as TRUST
 from backchannel.domain.trust.standing import Trust, trusted
 from backchannel.domain.trust.standing import place_of as place_of_trust
 from backchannel.errors import Conflict, Forbidden, NotFound
 from backchannel.protocol.catalog import read_message
-from backchannel.protocol.claims import Claims
-from backchannel.protocol.identifier import OPERATOR, Identifier
+from backchannel.protocol.identifier import OPERATOR
 from backchannel.protocol.supervision import AllowanceRevoke, ApprovalResponse, ToolRequest, ToolResult
-from backchannel.service.context import Context, Inquiry
+from backchannel.service.context import Context
+from backchannel.service.deciders import no_deciders, why_not_theirs
 from backchannel.service.declare import Service
 from backchannel.service.due import Due
 from backchannel.service.meanwhile import forbidden_since
-from backchannel.service.params import Params, understood
 from backchannel.service.wanted import Wanted
 
 service = Service(SERVICE, about=__doc__)
@@ -57,10 +56,12 @@ service = Service(SERVICE, about=__doc__)
 @service.on(ToolRequest, beside=True)
 async def request(command: ToolRequest, ctx: Context) -> Decision:
     group, agent = ctx.asked.group, ctx.asked.agent
-    known, inforce, trust, habits, (chain, counted) = await asyncio.gather(
+    require_bounded(command)
+    risk = _risk(command, ctx)
+    known, inforce, trust, habits, (chain, counted, run) = await asyncio.gather(
         _known(str(command.message_id), ctx),
         ctx.house.rights.get(group, agent),
-        _trust(agent, _risk(command, ctx).tool_class, ctx),
+        _trust(agent, risk.tool_class, ctx),
         ctx.marked(habit.place_of(agent)),
         _chain(command, ctx),
     )
@@ -73,12 +74,16 @@ async def request(command: ToolRequest, ctx: Context) -> Decision:
         ctx.now,
         ctx.house.settings().approvals,
         _signer(ctx),
+        risk,
         chain,
         Habit.read(habits, agent),
-        run=counted[0].what if counted else None,
+        run=run,
     )
     if asks(ask):
         ask = await _with_what_waits(ask, ctx)
+    if denies(ask):
+        found = await ctx.marked(denials.place_of(agent))
+        ask = replace(ask, denials=denials.Denials.read(found))
     decided = opened(ask)
     if decided.result.get("decision") == "denied":
         return decided
@@ -93,13 +98,9 @@ async def answer(command: ApprovalResponse, ctx: Context) -> Decision:
 @service.decides("answer")
 async def answer_at_once(wanted: Wanted, ctx: Context) -> Decision:
     """An answer over HTTP: of a human whose token the door has checked, or with leave for one request."""
-    fields = {name: value for name, value in wanted.fields.items() if name != "leave"}
-    said = read_message({**fields, "type": "approval_response", "timestamp": ctx.now.isoformat()})
-    assert isinstance(said, ApprovalResponse)
-    by, kind = wanted.caller, ctx.kind
-    if (leave := wanted.fields.get("leave")) is not None:
-        by, kind = await _on_leave(str(leave), said.request_id, ctx), "human"
-    return await _answered(said, by, kind, ctx)
+    if wanted.fields.get("leave") is not None:
+        return await _answered_on_leave(wanted.fields, ctx)
+    return await _answered(_read(wanted.fields, ctx), wanted.caller, ctx.kind, ctx)
 
 
 @service.on(AllowanceRevoke)
@@ -128,121 +129,66 @@ async def result(command: ToolResult, ctx: Context) -> Decision:
 
 @service.due(WAIT)
 async def nobody_answered(due: Due, ctx: Context) -> Decision:
-    return unanswered(await _known(due.key, ctx), ctx.house.settings().approvals, due.message_id, ctx.now)
+    known = await _known(due.key, ctx)
+    gone = await no_deciders(known, ctx) if known is not None else ()
+    return unanswered(known, ctx.house.settings().approvals, due.message_id, ctx.now, gone)
+
+
+@service.due(denials.DENIALS)
+async def denials_counted(due: Due, ctx: Context) -> Decision:
+    known = denials.Denials.read(await ctx.marked(denials.place_of(due.key)))
+    return denials.at_the_end(known, ctx.asked.group, ctx.now)
 
 
 @service.due(AGAIN)
 async def ask_again(due: Due, ctx: Context) -> Decision:
-    return asked_again(await _known(due.key, ctx), ctx.house.settings().approvals, due.message_id, ctx.now)
+    known = await _known(due.key, ctx)
+    gone = await no_deciders(known, ctx) if known is not None else ()
+    return asked_again(known, ctx.house.settings().approvals, due.message_id, ctx.now, gone)
 
 
-class ApprovalsParams(Params):
-    state: str | None = None
-    agent: Identifier | None = None
-    request_id: str | None = None
-    limit: int = Field(default=100, ge=1, le=1000)
+async def _answered(
+    said: ApprovalResponse, by: str, kind: str, ctx: Context, since: float | None = None
+) -> Decision:
+    """What follows, for exactly the requests that the answer names: for all of them or for none.
+
+    Args:
+        since: when whoever answers got leave to (seconds since 1970); None if they show who they are now.
+    """
+    each = named(said)
+    requests = {one.request_id: await _known(one.request_id, ctx) for one in each}
+    rights = await ctx.house.rights.get(ctx.asked.group, by) if kind != OPERATOR else None
+    gone = why_not_to_decide(by, rights, ctx.now.timestamp() if since is None else since)
+    answers = []
+    for one in each:
+        known = requests[one.request_id]
+        forbidden = await forbidden_since(known, ctx) if known is not None and one.approved else None
+        unfit = gone or (await why_not_theirs(known, by, kind, ctx) if known is not None else None)
+        settings = ctx.house.settings().approvals
+        answers.append(Answer(one, by, kind, ctx.now, settings, _signer(ctx), forbidden, unfit=unfit))
+    return answered_all(requests, answers)
 
 
-@service.answers("approvals")
-async def approvals(inquiry: Inquiry) -> Mapping[str, Any]:
-    """Requests, the newest first: all for an operator, else those one asked for or may decide."""
-    asked = understood(ApprovalsParams, inquiry.params)
-    found = [Request.read(content) for content in await inquiry.house.marks(inquiry.group, FAMILY)]
-    seen = [one for one in found if _sees(inquiry, one)]
-    fits = [
-        one
-        for one in seen
-        if asked.state in (None, one.state)
-        and asked.agent in (None, one.agent)
-        and asked.request_id in (None, one.request_id)
-    ]
-    fits.sort(key=lambda one: one.asked_at, reverse=True)
-    rules = [
-        Allowance.read(content) for content in await inquiry.house.marks(inquiry.group, allowance.FAMILY)
-    ]
-    return {
-        "approvals": [one.shown() for one in fits[: asked.limit]],
-        "total": len(fits),
-        "allowances": [
-            {"allowance_id": one.allowance_id, "agent": one.agent, "tool": one.tool, "by": one.by}
-            | {"until": one.until_text, "path_prefix": one.path_prefix, "equal": one.equal}
-            for one in rules
-            if inquiry.role == OPERATOR or inquiry.caller in (one.agent, one.by)
-        ],
-    }
-
-
-class PolicyParams(Params):
-    tool: Identifier
-    agent: Identifier | None = None
-    params: dict[str, Any] = {}
-    chain: Identifier | None = None
-    claims: dict[str, Any]
-
-
-@service.answers("policy")
-async def policy(inquiry: Inquiry) -> Mapping[str, Any]:
-    """What policy would say of a call by the bearer of these claims, and why. Nothing is done."""
-    if inquiry.role != OPERATOR:
-        raise Forbidden("Only an operator may try the policy on others' claims.", field="query")
-    asked = understood(PolicyParams, inquiry.params)
-    claims = Claims.model_validate(asked.claims)
-    claims = effective(claims, await inquiry.house.rights.get(inquiry.group, claims.sub))
-    message = ToolRequest.model_validate(
-        {
-            "message_id": "00000000-0000-0000-0000-000000000000",
-            "timestamp": "2000-01-01T00:00:00Z",
-            "tool": asked.tool,
-            "params": asked.params,
-        }
-    )
-    chain = Chain(asked.chain)
-    settings = inquiry.house.settings().approvals
-    claims = await _trusted_in_a_query(claims, assess(asked.tool, asked.params, settings.rules), inquiry)
-    ask = Ask(message, inquiry.group, claims, datetime.now(UTC), settings, str, chain)
-    risk, judgement, _ = judged(ask)
-    return {
-        "verdict": judgement.verb,
-        "reasons": list(judgement.reasons),
-        "risk": risk.shown(),
-        "level": claims.supervision_level,
-        "policy": settings.rules.version,
-        "ladder": ask.ladder,
-    }
-
-
-async def _answered(said: ApprovalResponse, by: str, kind: str, ctx: Context) -> Decision:
-    """What follows, for the whole flock if the answer says so."""
+async def _answered_on_leave(fields: Mapping[str, Any], ctx: Context) -> Decision:
+    """What follows from an answer of somebody who has leave to give one, and no token."""
+    said = _read(narrowed(fields), ctx)
+    leave = Leave.read(str(fields["leave"]), ctx.house.grant_key.public_key(), ctx.now.timestamp())
+    if (leave.group, leave.request_id) != (ctx.asked.group, said.request_id):
+        raise Forbidden("The leave is for another request.", field="request_id")
     known = await _known(said.request_id, ctx)
-    forbidden = await forbidden_since(known, ctx) if known is not None else None
-    given = Answer(said, by, kind, ctx.now, ctx.house.settings().approvals, _signer(ctx), forbidden)
-    if known is None or (said.model_extra or {}).get("together") is not True:
-        return answered(known, given)
-    waiting = await ctx.house.marks(ctx.asked.group, waiting_of(known.agent))
-    ids = [one["request_id"] for one in waiting if one["request_id"] != known.request_id]
-    others = [found for found in [await _known(one, ctx) for one in ids] if found is not None]
-    if said.approved:
-        others = [one for one in others if await forbidden_since(one, ctx) is None]
-    return answered_together(known, others, given)
+    if known is not None and known.answered_after(leave.iat):
+        raise Conflict(f"{known.decided_by or 'Somebody'} has answered since this leave was given.")
+    return await _answered(said, leave.human, "human", ctx, since=leave.iat)
 
 
-def _flock(command: ToolRequest, ctx: Context) -> str:
-    return place_of_flock(ctx.asked.agent, command.tool, _risk(command, ctx))
+def _read(fields: Mapping[str, Any], ctx: Context) -> ApprovalResponse:
+    said = read_message({**fields, "type": "approval_response", "timestamp": ctx.now.isoformat()})
+    assert isinstance(said, ApprovalResponse)
+    return said
 
 
 def _risk(command: ToolRequest, ctx: Context) -> Risk:
     return assess(command.tool, command.params, ctx.house.settings().approvals.rules)
-
-
-async def _on_leave(text: str, request_id: str, ctx: Context) -> str:
-    """Whose answer it is. Raises Forbidden or Expired."""
-    leave = Leave.read(text, ctx.house.grant_key.public_key(), ctx.now.timestamp())
-    if (leave.group, leave.request_id) != (ctx.asked.group, request_id):
-        raise Forbidden("The leave is for another request.", field="request_id")
-    rights = await ctx.house.rights.get(leave.group, leave.human)
-    if rights is not None and rights.revoked_before is not None and leave.iat < rights.revoked_before:
-        raise Forbidden("The human in whose name this is answered was sent away since.")
-    return leave.human
 
 
 async def _known(request_id: str, ctx: Context) -> Request | None:
@@ -256,8 +202,8 @@ async def _with_what_waits(ask: Ask, ctx: Context) -> Ask:
     """With what matters only where a human is to be asked."""
     waiting, allowances, flock = await asyncio.gather(
         ctx.house.marks(ask.group, waiting_of(ask.agent)),
-        _allowances(ask.message.tool, ctx),
-        ctx.marked(_flock(ask.message, ctx)),
+        _allowances(ask, ctx),
+        ctx.marked(place_of_flock(ask.agent, ask.message.tool, ask.risk)),
     )
     return replace(ask, pending=len(waiting), allowances=allowances, flock=Flock.read(flock))
 
@@ -266,18 +212,12 @@ async def _trust(agent: str, tool_class: str, ctx: Context) -> Trust:
     return Trust.read(await ctx.marked(place_of_trust(agent, tool_class)), agent, tool_class)
 
 
-async def _trusted_in_a_query(claims: Claims, risk: Risk, inquiry: Inquiry) -> Claims:
-    for content in await inquiry.house.marks(inquiry.group, f"{TRUST}.{claims.sub}"):
-        trust = Trust.read(content, content["agent"], content["tool_class"])
-        if trust.tool_class == risk.tool_class:
-            return trusted(claims, trust, inquiry.house.settings().trust)
-    return trusted(claims, Trust(claims.sub, risk.tool_class), inquiry.house.settings().trust)
-
-
 async def _corrected(known: Request | None, command: ToolResult, ctx: Context) -> Decision:
     by = ctx.asked.agent
     if known is None or (ctx.kind != OPERATOR and by not in known.ladder):
         raise NotFound(f"There is no request {command.request_id} for {by} to judge.", field="request_id")
+    if (unfit := await why_not_theirs(known, by, ctx.kind, ctx)) is not None:
+        raise Forbidden(f"{by} does not judge this: {unfit}.", field="request_id")
     if known.state != "approved":
         raise Conflict(f"The request is {known.state}; nothing was done on it.", field="request_id")
     asked = Asked.read(asdict(known))
@@ -291,33 +231,50 @@ def _is_id(text: str) -> bool:
 
 def _again(known: Request, command: ToolRequest, ctx: Context) -> Decision:
     """The same request once more; its follow-ups are in the log. Raises Conflict for another's id."""
-    if known.agent == ctx.asked.agent and (known.tool, known.params) == (command.tool, command.params):
+    wanted = digest_of_action(ctx.asked.group, ctx.asked.agent, command.tool, command.params)
+    if known.agent == ctx.asked.agent and known.digest == wanted:
         return Decision(repeated=True)
     raise Conflict("Another request has this message_id; choose a new one.", field="message_id")
 
 
-async def _allowances(tool: str, ctx: Context) -> Sequence[Allowance]:
-    """Those for this agent and tool, as the leader of the log has them: one taken back is gone at once."""
-    listed = [Allowance.read(one) for one in await ctx.house.marks(ctx.asked.group, allowance.FAMILY)]
-    fits = [one for one in listed if (one.agent, one.tool) == (ctx.asked.agent, tool)]
-    found = [await ctx.marked(allowance.place_of(one.allowance_id)) for one in fits]
-    return [Allowance.read(one) for one in found if one is not None]
+async def _allowances(ask: Ask, ctx: Context) -> Sequence[Allowance]:
+    """Those for this agent and tool, as the leader of the log has them: one taken back is gone at once.
+
+    So is one of a human who was sent away since, or decides about this agent no more.
+    """
+    listed = [Allowance.read(one) for one in await ctx.house.marks(ask.group, allowance.FAMILY)]
+    fits = [one for one in listed if (one.agent, one.tool) == (ask.agent, ask.message.tool)]
+    good = []
+    for one in fits:
+        mark, rights = await asyncio.gather(
+            ctx.marked(allowance.place_of(one.allowance_id)), ctx.house.rights.get(ask.group, one.by)
+        )
+        if mark and allowance.why_void(one, ask.ladder, rights) is None:
+            good.append(Allowance.read(mark))
+    return good
 
 
-async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, tuple[Mark, ...]]:
-    """The run of calls that a request belongs to: by its cause, its trace, its id, or the chain it names."""
+async def _chain(command: ToolRequest, ctx: Context) -> tuple[Chain, tuple[Mark, ...], str | None]:
+    """The run of calls that a request belongs to: by its cause, its trace, its id, or the chain it names.
+
+    And what has to be counted if it goes on, and where that run is marked.
+    """
     agent, cause = ctx.asked.agent, await _cause(command, ctx)
     place = place_of_run(agent, command, cause)
-    if place is None:
-        return Chain(), ()
-    named = cause is not None or (command.chain_id or command.trace_id) is not None
-    run = Run.read(place, named, await ctx.marked(place), ctx.now).led_by(cause)
-    chain, counted = Chain(command.chain, len(run.times)), run.with_one_more(ctx.now)
-    door = beginnings_of(agent, command)
-    if run.times or door is None:
-        return chain, (counted,)
-    begun = Run.read(door, False, await ctx.marked(door), ctx.now)
-    return replace(chain, begun=len(begun.times)), (counted, begun.with_one_more(ctx.now))
+    chain, counted = Chain(command.chain), []
+    if place is not None:
+        named = cause is not None or (command.chain_id or command.trace_id) is not None
+        run = Run.read(place, named, await ctx.marked(place), ctx.now).led_by(cause)
+        chain, counted = replace(chain, before=len(run.times)), [run.with_one_more(ctx.now)]
+        if run.times:
+            return chain, tuple(counted), place
+        if (door := beginnings_of(agent, command)) is not None:
+            begun = Run.read(door, False, await ctx.marked(door), ctx.now)
+            chain, counted = replace(chain, begun=len(begun.times)), [*counted, begun.with_one_more(ctx.now)]
+    if limits_what_is_loose(ctx.claims()) and (door := loose_of(agent, command)) is not None:
+        loose = Run.read(door, False, await ctx.marked(door), ctx.now)
+        chain, counted = replace(chain, loose=len(loose.times)), [*counted, loose.with_one_more(ctx.now)]
+    return chain, tuple(counted), place
 
 
 async def _cause(command: ToolRequest, ctx: Context) -> Request | None:
@@ -333,9 +290,3 @@ def _signer(ctx: Context) -> Any:
         return sign(grant, ctx.house.grant_key)
 
     return signed
-
-
-def _sees(inquiry: Inquiry, one: Request) -> bool:
-    if inquiry.role == OPERATOR:
-        return True
-    return inquiry.caller == one.agent or (inquiry.role == "human" and inquiry.caller in one.ladder)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,18 @@ BIN = Path(sys.executable).parent
 # The keys of the Compose specification that these files use; a key outside is a slip of the pen.
 TOP = {"name", "services", "volumes", "secrets"}
 SERVICE = {
-    *("build", "cap_drop", "command", "depends_on", "deploy", "environment", "healthcheck", "image", "ports"),
+    *(
+        "build",
+        "cap_drop",
+        "command",
+        "depends_on",
+        "deploy",
+        "environment",
+        "healthcheck",
+        "image",
+        "logging",
+    ),
+    *("mem_limit", "pids_limit", "ports", "ulimits", "user"),
     *(
         "read_only",
         "restart",
@@ -156,12 +168,100 @@ def test_commands_are_ones_the_code_understands(path: Path) -> None:
         assert all(flag in helped.stdout for flag in flags if flag.startswith("--"))
 
 
+CLOSED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "nothing in it can be changed": lambda service: service["read_only"] is True,
+    "it is nobody who can do anything": lambda service: int(service["user"].partition(":")[0]) >= 10_000,
+    "it has no capability": lambda service: service["cap_drop"] == ["ALL"] and "cap_add" not in service,
+    "it gains none": lambda service: "no-new-privileges:true" in service["security_opt"],
+    "it is not the host": lambda service: {"privileged", "network_mode", "pid", "ipc", "devices"}.isdisjoint(
+        service
+    ),
+    "its processes are counted": lambda service: 0 < service["pids_limit"] <= 512,
+    "its memory is counted": lambda service: re.fullmatch(r"[1-9]\d*[gm]", service["mem_limit"]),
+    "its temporary files are counted": lambda service: all("size=" in place for place in service["tmpfs"]),
+    "it leaves no memory behind": lambda service: service["ulimits"]["core"] == 0,
+    "its log is bounded": lambda service: {"max-size", "max-file"} <= set(service["logging"]["options"]),
+    "it starts again": lambda service: service["restart"] in ("unless-stopped", "on-failure"),
+    "what it mounts of ours is read only": lambda service: all(
+        mount.endswith(":ro") for mount in service.get("volumes", []) if mount.startswith(".")
+    ),
+}
+ALL_SERVICES = [
+    pytest.param(service, id=f"{path.stem}{'+tls' * (over is not None)}-{name}")
+    for path, over in ((FILES[0], None), (FILES[1], None), (FILES[0], TLS))
+    for name, service in together(path, over).items()
+]
+
+
+@pytest.mark.parametrize("promise", CLOSED)
+@pytest.mark.parametrize("service", ALL_SERVICES)
+def test_every_service_of_every_file_is_closed_in(service: dict[str, Any], promise: str) -> None:
+    assert CLOSED[promise](service)
+
+
+DOCKERFILES = sorted((ROOT / "deploy").glob("*Dockerfile"))
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_every_image_is_built_on_one_that_is_named_by_its_digest_and_runs_as_nobody(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    bases = [line.split()[1] for line in lines if line.startswith("FROM")]
+    assert bases and all(re.fullmatch(r"[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}", base) for base in bases)
+    assert [line for line in lines if line.startswith("USER 1000")], "it would run as root"
+
+
 @both
-def test_roles_run_without_rights_they_do_not_need(path: Path) -> None:
-    for service in services(path).values():
-        if service["image"] == "backchannel":
-            assert service["read_only"] and service["cap_drop"] == ["ALL"]
-            assert "no-new-privileges:true" in service["security_opt"]
+def test_every_image_is_built_here_or_named_by_its_digest(path: Path) -> None:
+    for name, service in services(path).items():
+        if "build" in service:
+            built = path.parent / service["build"]["context"] / service["build"]["dockerfile"]
+            assert built.resolve() in DOCKERFILES, name
+        else:
+            assert "@sha256:" in service["image"], name
+
+
+def test_what_is_installed_into_the_image_is_named_by_its_digest() -> None:
+    installs = [
+        line for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines() if "pip install" in line
+    ]
+    assert installs and all("--require-hashes" in line or "--no-deps" in line for line in installs)
+
+
+@pytest.mark.parametrize("name", ["server.conf", "cluster.conf"])
+def test_the_monitoring_of_a_nats_server_is_for_its_own_container(name: str) -> None:
+    text = (ROOT / "nats" / name).read_text()
+    assert re.findall(r"^(?:http|https|monitor_port|http_port|https_port)\b.*", text, re.M) == [
+        'http: "127.0.0.1:8222"'
+    ]
+
+
+def test_a_store_belongs_to_the_user_of_its_server() -> None:
+    user = services(FILES[0])["nats"]["user"]
+    made = (ROOT / "deploy" / "nats.Dockerfile").read_text()
+    assert f"chown {user} /store" in made and f"USER {user}" in made
+
+
+@pytest.mark.parametrize("planted", ["secrets", "secrets/token.key", "secrets/callout.key"])
+def test_no_secret_is_made_or_kept_through_a_link(planted: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "secrets").mkdir() if "/" in planted else None
+    (tmp_path / planted).symlink_to(tmp_path / "elsewhere")
+    done = ran(sys.executable, "deploy/new_secrets.py", str(tmp_path / "secrets"))
+    assert done.returncode == 1 and f"{planted} is a link" in done.stderr
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755 and not any(
+        (tmp_path / "elsewhere").iterdir()
+    )
+
+
+def test_secrets_are_closed_by_their_folder_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert ran(sys.executable, "deploy/new_secrets.py", str(tmp_path / "secrets")).returncode == 0
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "secrets").iterdir()}
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert modes and set(modes.values()) == {0o444}
 
 
 @both

@@ -25,6 +25,7 @@ from backchannel.client.sidebar import OpenedSidebar, Sidebar
 from backchannel.client.voice import Receipt
 from backchannel.client.websocket import dial
 from backchannel.errors import Unavailable
+from backchannel.protocol.claims import MOST_VOUCHED
 from backchannel.protocol.frame import Hello, Intake
 from backchannel.protocol.identifier import MAIN, require_identifier
 from backchannel.protocol.message import Message
@@ -130,7 +131,8 @@ class Agent(Asking):
                 key=key,
                 group=group,
                 data=data,
-                claims=claims,
+                # Whoever holds the key answers for what it signs; another token says it itself.
+                claims={"specialties": list(specialties)[:MOST_VOUCHED], **(claims or {})},
             )
             bounds = Bounds(letters=queue)
             connection = Connection(
@@ -218,7 +220,9 @@ class Agent(Asking):
             depth: how many ancestors' contexts it inherits; None is the platform's setting.
 
         Raises (when entered or awaited):
-            NotFound: nobody has one of the specialties, or there is no such parent.
+            NotFound: nobody who is vouched for has one of the specialties.
+            Forbidden: there is no such parent that this agent may open a child of, or somebody takes no
+                invitations.
             UnknownAgent, Forbidden, BackchannelError: see `request`.
         """
         spawn = compose(
@@ -241,7 +245,7 @@ class Agent(Asking):
         return Sidebar(self, require_identifier(sidebar_id, "sidebar_id"))
 
     async def join(self, sidebar_id: str) -> Sidebar:
-        """Become a participant of a sidebar. Raises Forbidden, NotFound, and what `request` raises."""
+        """Become a participant of a sidebar. Raises Forbidden, and what `request` raises."""
         await self.request(compose(SidebarJoin, sidebar_id=sidebar_id))
         return Sidebar(self, sidebar_id)
 

@@ -16,6 +16,7 @@ from backchannel.errors import Unavailable
 from backchannel.protocol.message import Message
 from backchannel.protocol.result import Result
 from backchannel.protocol.supervision import (
+    VERDICT,
     AllowanceRevoke,
     ApprovalResponse,
     ToolDecision,
@@ -98,7 +99,8 @@ class Asking(Patient):
 
         Args:
             state: pending, rescheduled, approved or denied.
-            params: further parameters of the query ``approvals``: agent, request_id, limit.
+            params: further parameters of the query ``approvals``: agent, request_id, limit, page. Large
+                requests come cut (`shortened`); by its request_id one comes whole.
         """
         wanted = params | ({} if state is None else {"state": state})
         found = await self.ask("approvals", **wanted)
@@ -111,19 +113,19 @@ class Asking(Patient):
         conditions: Sequence[Any] = (),
         *,
         allow: Mapping[str, Any] | None = None,
-        together: bool = False,
+        together: Sequence[str] = (),
     ) -> Result:
         """Let a request go on, this once, with exactly its parameters.
 
         Args:
             conditions: as "backup_first" or {"path_prefix": "reports"}.
             allow: let calls like this one go on: {"seconds": 3600, "path_prefix": …, "equal": {…}}.
-            together: answer all of its kind that came with it.
+            together: further requests, by their ids, that are answered with it: all of them or none.
 
         Raises:
             Conflict: somebody was first. Forbidden, NotFound: it is not this human's to decide.
         """
-        fields = {"conditions": list(conditions), "allow": allow, "together": together or None}
+        fields = {"conditions": list(conditions), "allow": allow, "together": list(together) or None}
         return await self._answer(request_id, True, reason, fields)
 
     async def deny(
@@ -133,19 +135,31 @@ class Asking(Patient):
         alternatives: Sequence[Any] = (),
         *,
         again_after: float | None = None,
-        together: bool = False,
+        together: Sequence[str] = (),
     ) -> Result:
         """Refuse a request, and say what to do instead. Raises as `approve`.
 
         Args:
             again_after: put it off instead, and have it asked again after so many seconds.
+            together: as for `approve`.
         """
         fields = {
             "alternatives": list(alternatives),
             "reschedule": again_after,
-            "together": together or None,
+            "together": list(together) or None,
         }
         return await self._answer(request_id, False, reason, fields)
+
+    async def decide(self, decisions: Sequence[Mapping[str, Any]]) -> Result:
+        """Decide several requests at once, each in its own way: all of them, or none. Raises as `approve`.
+
+        Args:
+            decisions: of each its request_id, approved and reason, and if wanted conditions and alternatives.
+        """
+        first = {name: decisions[0][name] for name in VERDICT}
+        return await self.request(
+            compose(ApprovalResponse, **first, decisions=[dict(one) for one in decisions])
+        )
 
     async def revoke_allowance(self, allowance_id: str, reason: str) -> Result:
         """Take back what was allowed for a while with `approve`. Raises Forbidden, NotFound."""

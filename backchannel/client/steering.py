@@ -69,7 +69,7 @@ class Steering:
             sidebars: the sidebars it waits for; its participants are told when one of them ends.
 
         Raises:
-            NotFound: there is no such sidebar.
+            Forbidden: there is no such sidebar that this agent may have waited for.
             WouldDeadlock: one of them waits for this one.
         """
         return await self._ask(

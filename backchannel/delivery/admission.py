@@ -7,15 +7,15 @@ from backchannel.delivery.calls import NOBODY, Called, Knows, Skilled, called, r
 from backchannel.errors import (
     BadMessage,
     Conflict,
-    Forbidden,
     IllegalTransition,
-    NotFound,
     UnknownAgent,
+    no_sidebar_of,
 )
 from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
+from backchannel.protocol.presence import AgentPresence
 from backchannel.protocol.sealed import FORMAT, envelope_in
 from backchannel.protocol.sidebar import SidebarMessage
 
@@ -32,8 +32,7 @@ def admit(
     Returns whom its text calls.
 
     Raises:
-        NotFound: there is no such sidebar.
-        Forbidden: the agent is not in it.
+        Forbidden: the agent is not in the sidebar, or there is none.
         IllegalTransition: it takes no messages any more.
         BadMessage: the agent mentions itself, or says that something is sealed which is not.
         Conflict: something is sealed for others than those who are in the sidebar now.
@@ -61,17 +60,23 @@ def context_of(message: AnyMessage) -> str | None:
     return None
 
 
+def whereabouts(agent: str, message: AnyMessage, membership: Membership) -> str | None:
+    """The sidebar that a presence names and its sender is in: who is in there may know. Nobody else may."""
+    match message:
+        case AgentPresence(current_context=str() as named) if agent in membership.members(named):
+            return named
+    return None
+
+
 def check_context(agent: str, context_id: str, membership: Membership, *, writes: bool) -> None:
-    """Whether an agent may speak of a context, or write into it. Raises as `admit`."""
+    """Whether an agent may speak of a context, or write into it. Raises as `admit`.
+
+    One that is not there is answered as one that it is not in.
+    """
     if context_id == MAIN:
         return
-    if not membership.knows(context_id):
-        raise NotFound(f"There is no sidebar {context_id}.", field="sidebar_id")
     if agent not in membership.members(context_id):
-        raise Forbidden(
-            f"{agent} is not a participant of the sidebar {context_id}; ask one of them to invite you.",
-            field="sidebar_id",
-        )
+        raise no_sidebar_of(agent, context_id, "sidebar_id")
     if writes and not membership.is_open(context_id):
         raise IllegalTransition(
             f"The sidebar {context_id} is {membership.status(context_id)} and takes no messages; fork it.",

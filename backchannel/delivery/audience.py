@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from backchannel.delivery.cursor import Cursor
 from backchannel.protocol.identifier import MAIN
+from backchannel.protocol.sidebar import ContextRange
 from backchannel.protocol.sidebar_status import SidebarStatus
 from backchannel.protocol.subject import Destination, InContext, InInbox, ToEveryone
 
@@ -14,6 +16,8 @@ CLOSED: frozenset[str] = frozenset({SidebarStatus.MERGED, SidebarStatus.ARCHIVED
 """Statuses in which a sidebar takes no more messages."""
 
 NOBODY: frozenset[str] = frozenset()
+MOST_STAYS = 64
+"""Stretches for which one agent was in a sidebar that are told; the newest, if there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,18 @@ class Membership:
             for name, context in self._contexts.items()
             if agent in context.stretches
         }
+
+    def stays(self, agent: str, context_id: str, epoch: str) -> tuple[ContextRange, ...]:
+        """Where an agent was in a sidebar, newest first: positions of the log with that epoch."""
+        found = self._contexts.get(context_id)
+        stretches = found.stretches.get(agent, []) if found is not None else []
+        ended = [(start, end) for start, end in reversed(stretches) if end is not None]
+        return tuple(
+            ContextRange(
+                context_id=context_id, start=str(Cursor(epoch, start - 1)), to=str(Cursor(epoch, end))
+            )
+            for start, end in ended[:MOST_STAYS]
+        )
 
     def _was_in(self, agent: str, context_id: str, sequence: int) -> bool:
         context = self._contexts.get(context_id)

@@ -65,11 +65,13 @@ class Loops:
         return self._known.get(one_form(message_id)) if message_id is not None else None
 
     def note(self, message_id: str, sender: str, hops: int) -> None:
-        """A message lies in the log. Whoever takes the id of another message makes no chain shorter."""
+        """A message lies in the log. Whoever takes the id of another's message makes no chain shorter, and
+        none longer: who answers that message would be parked for it."""
         message_id = one_form(message_id)
         former = self._known.get(message_id)
         if former is not None:
-            hops, sender = max(former.hops, hops), former.sender
+            hops = max(former.hops, hops) if former.sender == sender else former.hops
+            sender = former.sender
         self._known[message_id] = Known(sender, hops)
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic_core import to_json
 
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import Intake, Quality
+from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.sealed import KEY_FIELD
 
 BLANK: Mapping[str, Any] = {
@@ -19,17 +20,25 @@ BLANK: Mapping[str, Any] = {
     "first_seen": None,
 }
 
+VOUCHED = ("vouched_specialties", "vouched_by_operator")
+"""Specialties that somebody else answers for: the issuer of the token, and whoever runs the platform."""
+
 PLATFORMS_OWN = {
+    *VOUCHED,
     *("agent_id", "entity_type", "human_supervisor", "human_partner"),
     *("registered_at", "first_seen", "noted_at"),
 }
 """What an agent cannot say of itself."""
 
-SAID = ("availability", "warmup", "status", "current_context", KEY_FIELD)
+SAID = ("availability", "warmup", "status", "current_context", "invitations", KEY_FIELD)
 """What an agent says of itself in a word,"""
 
-LISTED: Mapping[str, int] = {"specialties": 4_096, "preferred_collaborators": 2_048}
-"""and in lists, with the bytes of each that are kept. An entry has 8 KiB at most."""
+LISTED: Mapping[str, int] = {
+    "specialties": 4_096,
+    "preferred_collaborators": 2_048,
+    **dict.fromkeys(VOUCHED, 2_200),
+}
+"""and in lists, with the bytes of each that are kept. An entry has 12 KiB at most."""
 
 QUALITY: Mapping[str, int] = {"slow_connection": 64, "mbps": 32, "required_data": 512, "batchable_data": 512}
 LONGEST_WORD = 128
@@ -41,6 +50,40 @@ def humans_of(entry: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for name in named if name)
 
 
+def vouched_in(entry: Mapping[str, Any]) -> frozenset[str]:
+    """The specialties of an agent that somebody else answers for, by its entry."""
+    return frozenset(str(each) for name in VOUCHED for each in _listed(entry.get(name)))
+
+
+def specialties_in(entry: Mapping[str, Any]) -> frozenset[str]:
+    """Every specialty of an agent by its entry, also those that only it says it has."""
+    return vouched_in(entry) | frozenset(map(str, _listed(entry.get("specialties"))))
+
+
+def _listed(told: object) -> list[Any]:
+    return told if isinstance(told, list) else []
+
+
+OF_ITS_OWN = frozenset(
+    {"human_supervisor", "human_partner", "quality", "registered_at", "first_seen", "connections"}
+)
+"""What of a row of the roster is for the agent itself, its human and the operator."""
+
+
+def outline(row: Mapping[str, Any], together: Collection[str], active: int) -> dict[str, Any]:
+    """A row of the roster as other agents see it: who one is, what one can do, and whether one is here.
+
+    Args:
+        together: sidebars in which whoever asks may know of it what it is at.
+        active: open sidebars that it is in, of those that whoever asks may look at.
+    """
+    shown = {name: value for name, value in row.items() if name not in OF_ITS_OWN}
+    shown |= {"links": [], "active_sidebars": active}
+    if shown.get("current_context") not in (None, MAIN, *together):
+        shown["current_context"] = None
+    return shown
+
+
 def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> dict[str, Any]:
     """The entry with what a token proves; what the agent said of itself before stays. `now` is RFC 3339."""
     proven = {
@@ -48,6 +91,7 @@ def entry_after_token(former: Mapping[str, Any], claims: Claims, now: str) -> di
         "entity_type": claims.entity_type,
         "human_supervisor": claims.human_supervisor,
         "human_partner": claims.human_partner,
+        "vouched_specialties": _fitting(claims.specialties, LISTED["vouched_specialties"]),
     }
     return {**BLANK, **former, **proven, "registered_at": former.get("registered_at") or now}
 
@@ -60,7 +104,7 @@ def entry_after_arrival(
     quality: Quality | None = None,
 ) -> dict[str, Any]:
     """The entry with what it says of itself on arrival; the same as before if nothing of that is new."""
-    said = intake.model_dump(mode="json", exclude=PLATFORMS_OWN) if intake is not None else {}
+    said = intake.model_dump(mode="json", exclude=PLATFORMS_OWN, exclude_none=True) if intake else {}
     if quality is not None:
         said["quality"] = quality.model_dump(mode="json")
     known = entry_after_token(bounded({**former, **said}), claims, now)

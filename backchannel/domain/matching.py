@@ -6,15 +6,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backchannel.domain.directory import specialties_in, vouched_in
 from backchannel.errors import NotFound
+
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """What the directory says of one agent.
 
-    ``availability`` is its own word: available, busy or offline. ``load`` counts the open sidebars it is in,
-    ``prefers`` the agents it likes to work with.
+    ``specialties`` are those it says it has and those that are ``vouched`` for, by its token or an operator:
+    only these bring it to what is not for everybody. ``availability`` is its own word: available, busy or
+    offline. ``load`` counts the open sidebars it is in, ``prefers`` the agents it likes to work with.
     """
 
     agent_id: str
@@ -23,13 +27,15 @@ class Candidate:
     availability: str = "available"
     prefers: frozenset[str] = frozenset()
     load: int = 0
+    vouched: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Candidate:
         """From an entry of the roster; what it does not say, it does not have."""
         return cls(
             agent_id=str(entry["agent_id"]),
-            specialties=frozenset(map(str, entry.get("specialties") or ())),
+            specialties=specialties_in(entry),
+            vouched=vouched_in(entry),
             online=bool(entry.get("online")),
             availability=str(entry.get("availability") or "available"),
             prefers=frozenset(map(str, entry.get("preferred_collaborators") or ())),
@@ -60,8 +66,9 @@ def match(
     """One agent for each specialty, in the order given.
 
     Whoever is ``named`` already, or was just chosen, serves for every specialty it has. The asker itself
-    serves only if nobody else does: who asks for a specialty wants somebody with it. An agent that says it
-    is offline is never chosen; one that is busy or not connected only if nobody is free.
+    serves only if nobody else does: who asks for a specialty wants somebody with it. Nobody is chosen for
+    what it only says of itself. An agent that says it is offline is never chosen; one that is busy or not
+    connected only if nobody is free.
 
     Raises:
         NotFound: nobody fits; the message names the specialty.
@@ -84,7 +91,7 @@ def _inside(specialty: str, inside: Iterable[str], known: Mapping[str, Candidate
 
 
 def _outside(specialty: str, inside: Collection[str], known: Mapping[str, Candidate], asker: str) -> Match:
-    able = [found for found in known.values() if specialty in found.specialties]
+    able = [found for found in known.values() if specialty in found.vouched]
     likes = known[asker].prefers if asker in known else frozenset()
     fit = [
         found for found in able if found.agent_id not in (asker, *inside) and found.availability != "offline"
@@ -92,15 +99,29 @@ def _outside(specialty: str, inside: Collection[str], known: Mapping[str, Candid
     if fit:
         best = min(fit, key=lambda found: _order(found, asker, likes))
         return Match(best.agent_id, specialty, _reason(best, specialty, asker, likes, len(fit)))
-    if any(found.agent_id == asker for found in able):
+    if asker in known and specialty in known[asker].specialties:
         why = f"{asker} asked for it, and nobody else who could be chosen has {specialty}."
         return Match(asker, specialty, why, brought=False)
-    away = ", ".join(sorted(found.agent_id for found in able))
     raise NotFound(
-        f"Nobody could be found for the specialty {specialty}: "
-        + (f"whoever has it says it is offline ({away})." if away else "no agent of the group has it."),
+        f"Nobody could be found for the specialty {specialty}: {_why_nobody(specialty, able, known)}",
         field="specialties",
     )
+
+
+def _why_nobody(specialty: str, able: Iterable[Candidate], known: Mapping[str, Candidate]) -> str:
+    if away := _names(able):
+        return f"whoever has it says it is offline ({away}) or is in already."
+    if claiming := _names(found for found in known.values() if specialty in found.specialties):
+        return (
+            f"nobody vouches for those who say they have it ({claiming}). Name one in `participants`, or have"
+            f" it vouched for: backchannel token create NAME --specialties {specialty}."
+        )
+    return "no agent of the group has it."
+
+
+def _names(agents: Iterable[Candidate]) -> str:
+    names = sorted(found.agent_id for found in agents)
+    return ", ".join([*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else [])])
 
 
 def _order(found: Candidate, asker: str, likes: frozenset[str]) -> tuple[Any, ...]:

@@ -35,6 +35,7 @@ def _both(one: Claims, other: Claims) -> Claims:
         "human_partner": _agreed(one.human_partner, other.human_partner),
         "human_supervisor": _agreed(one.human_supervisor, other.human_supervisor),
         "sidebar_access": _common(one.sidebar_access, other.sidebar_access),
+        "specialties": _common(one.specialties, other.specialties),
         "can_spawn_sidebars": one.can_spawn_sidebars and other.can_spawn_sidebars,
         "can_access_memory": one.can_access_memory and other.can_access_memory,
         "lanes": _common(one.lanes, other.lanes),

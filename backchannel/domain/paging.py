@@ -40,10 +40,11 @@ def page_of(
     """
     rows: list[dict[str, Any]] = []
     last: str | None = None
+    left, largest = most_bytes, min(LARGEST_ROW, most_bytes)
     for one in found:
-        row = shortened(shown(one), min(LARGEST_ROW, most_bytes))
-        most_bytes -= _size(row) + 1
-        if rows and (most_bytes < 0 or len(rows) >= limit):
+        row = shortened(shown(one), largest)  # by what a row may have: what is left of a page cuts none
+        left -= _size(row) + 1
+        if rows and (left < 0 or len(rows) >= limit):
             return Part(rows, last)
         rows.append(row)
         last = named(one)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backchannel.errors import Forbidden
+from backchannel.errors import Forbidden, NotFound, Refused, no_sidebar_of
 from backchannel.protocol.identifier import OPERATOR, PLATFORM
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Action(StrEnum):
     RESUME = "resume"
     MOVE = "change the status of"
     WAIT = "say what is waited for in"
+    AWAIT = "have another one wait for"
     TEST = "record a test in"
     MERGE = "merge"
     ARCHIVE = "archive"
@@ -55,9 +56,9 @@ _STEERING = frozenset({A.PAUSE, A.RESUME, A.ARCHIVE, A.FAIL})
 
 RIGHTS: Mapping[Role, frozenset[Action]] = {
     R.PARTICIPANT: frozenset(Action),
-    R.COORDINATOR: _OUTSIDE | _STEERING | {A.INVITE},
+    R.COORDINATOR: _OUTSIDE | _STEERING | {A.INVITE, A.AWAIT},
     R.FORMER: _OUTSIDE | {A.LEAVE},
-    R.PARENT: frozenset({A.LOOK}),
+    R.PARENT: frozenset({A.LOOK, A.AWAIT}),
     R.HEIR: frozenset({A.LOOK, A.ARCHIVE}),
     R.SUPERVISOR: _STEERING | {A.LOOK, A.READ},
     R.ACCESS: _OUTSIDE | {A.READ},
@@ -67,6 +68,7 @@ RIGHTS: Mapping[Role, frozenset[Action]] = {
 """What each role may do. A participant may do everything, because a coordinator may vanish like anybody else.
 
 To look is to learn that it is there, where it stands and who is in it; what was said takes the right to read.
+What touches two sidebars takes a right on both: to wait for another one leaves a word in its life.
 """
 
 
@@ -111,9 +113,21 @@ def _holds(role: Role, asker: Asker, sidebar: Sidebar, parent: Sidebar | None) -
         case Role.ACCESS:
             return sidebar.sidebar_id in asker.access
         case Role.OPERATOR:
-            return asker.name == OPERATOR and asker.kind == OPERATOR
+            return is_operator(asker)
         case Role.PLATFORM:
             return asker.name == PLATFORM
+
+
+def is_operator(asker: Asker) -> bool:
+    """Whether it is whoever runs the platform, and sees all there is."""
+    return asker.name == OPERATOR and asker.kind == OPERATOR
+
+
+def unseen(asker: Asker, sidebar_id: str, field: str) -> Refused:
+    """The answer for a sidebar that the asker may not look at, and for none at all. Who sees all is told."""
+    if is_operator(asker) or asker.name == PLATFORM:
+        return NotFound(f"There is no sidebar {sidebar_id}.", field=field)
+    return no_sidebar_of(asker.name, sidebar_id, field)
 
 
 def refused(asker: Asker, action: Action, sidebar: Sidebar, field: str) -> Forbidden:

@@ -56,6 +56,12 @@ class Size(Section):
     max_participants: int = Field(
         default=256, ge=1, le=4096, description="Agents that may be in one sidebar at a time."
     )
+    max_put_in: int = Field(
+        default=200,
+        ge=1,
+        le=100_000,
+        description="Open sidebars into which one agent may bring another that does nothing in them.",
+    )
 
 
 class Coalesce(Section):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from backchannel.home.files import FolderError, FolderInUse, NotRunning
-from backchannel.home.folder import DEFAULT_FOLDER, Home, Lock
+from backchannel.home.files import FolderError, FolderInUse, NotRunning, UnknownOrigin
+from backchannel.home.folder import DEFAULT_FOLDER, Home
+from backchannel.home.lock import Lock
 from backchannel.home.settings import Environment, Platform, Role, Runtime, Settings
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Role",
     "Runtime",
     "Settings",
+    "UnknownOrigin",
 ]

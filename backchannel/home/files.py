@@ -12,13 +12,25 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from backchannel.errors import BackchannelError, Unavailable
+from backchannel.errors import Unavailable
+from backchannel.home.ownership import (
+    CHANGED_BY_OTHERS,
+    SEEN_BY_OTHERS,
+    FolderError,
+    read,
+)
+
+__all__ = ["FolderError", "FolderInUse", "NotRunning", "UnknownOrigin"]
 
 KEY_BYTES = 32
+LARGEST = 1 << 20
+"""Bytes of a secret, and of a file that an operator names; what is larger is something else."""
 
 
-class FolderError(BackchannelError):
-    """The data folder, or a file in it, cannot be used as it is."""
+class UnknownOrigin(FolderError):
+    """A data folder that was not made by this user on this machine, and was not taken over either."""
+
+    code = "forbidden"
 
 
 class FolderInUse(FolderError):
@@ -32,26 +44,46 @@ class NotRunning(Unavailable):
 def refuse_open(path: Path, mode: int) -> None:
     """FolderError when group or others have any right on `path`, whose mode should be `mode`."""
     try:
-        found = stat.S_IMODE(path.stat().st_mode)
+        found = path.stat()
     except OSError as problem:
         raise FolderError(f"{path} cannot be read: {reason(problem)}.") from problem
-    if found & 0o077:
-        raise FolderError(
-            f"{path} is open to others (mode {found:04o}). Close it with: chmod {mode:o} {path}"
-        )
+    if (has := stat.S_IMODE(found.st_mode)) & SEEN_BY_OTHERS:
+        raise FolderError(f"{path} is open to others (mode {has:04o}). Close it with: chmod {mode:o} {path}")
 
 
-def read_secret(path: Path, *, checked: bool = True) -> str:
-    """The text of a secret file, without surrounding space; refused when others have rights on it."""
-    if checked:
-        refuse_open(path, 0o600)
+def read_secret(path: Path, *, checked: bool = True, linked: bool = False) -> str:
+    """The text of a secret file, without surrounding space; refused when others have rights on it.
+
+    Args:
+        checked: False for one that an orchestrator mounts, readable by all and through links.
+        linked: whether it may be a link, as that to the newest certificate often is.
+    """
     try:
-        text = path.read_text("utf-8").strip()
+        text = (
+            _read_linked(path, checked=checked) if linked or not checked else read_own(path, secret=True)
+        ).strip()
     except (OSError, UnicodeDecodeError) as problem:
         raise FolderError(f"The secret {path} cannot be read: {reason(problem)}.") from problem
     if not text:
         raise FolderError(f"The secret {path} is empty.")
     return text
+
+
+def read_own(path: Path, *, secret: bool = False) -> str:
+    """The text of a file in a folder of ours. Raises FolderError, OSError, UnicodeDecodeError."""
+    return read(path, open_to=SEEN_BY_OTHERS if secret else CHANGED_BY_OTHERS)
+
+
+def _read_linked(path: Path, *, checked: bool) -> str:
+    """Somebody named it. What is read is what was looked at, wherever a link may lead by then."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), encoding="utf-8") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            raise FolderError(f"The secret {path} is no file of at most {LARGEST} bytes.")
+        if (has := stat.S_IMODE(found.st_mode)) & (SEEN_BY_OTHERS if checked else stat.S_IWOTH):
+            remedy = f"chmod {'600' if checked else 'o-w'} {path}"
+            raise FolderError(f"{path} is open to others (mode {has:04o}). Close it with: {remedy}")
+        return file.read()
 
 
 def random_key() -> bytes:
@@ -78,7 +110,7 @@ def decode_key(text: str, path: Path) -> bytes:
     return key
 
 
-def write(path: Path, text: str, *, mode: int = 0o644) -> None:
+def write(path: Path, text: str, *, mode: int = 0o600) -> None:
     """All or nothing, also through a power cut: a new file beside it, synced, renamed over the old one."""
     fd, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -106,7 +138,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     """One JSON object, or a FolderError that names the file."""
     try:
         value = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise FolderError(f"{path} is not JSON: {problem}.") from problem
     if not isinstance(value, dict):
         raise FolderError(f"{path} does not hold a JSON object.")

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from backchannel.delivery.keys import Keys
-from backchannel.home import files
-from backchannel.home.files import FolderError, FolderInUse, NotRunning
+from backchannel.home import files, ownership
+from backchannel.home.files import FolderError, NotRunning
 from backchannel.home.keys import KeyFiles, read_keys, retire, rotate
+from backchannel.home.lock import Lock, is_taken, locked, take
+from backchannel.home.origin import MARK, Origin
 from backchannel.home.settings import ROLES, Environment, Platform, Role, Runtime, Settings, seal_key
 
 DEFAULT_FOLDER = ".backchannel"
-LOCK_POLL = 0.05
+BELIEVED = ("secrets", "nats", "audit")
+ROOMS = (*BELIEVED, "logs")
+FILES = ("runtime.json", "platform.json", "known.jsonl", "certificate.pem")
+"""What a platform keeps in its data folder, beside its lock and the mark of who made it."""
 _Record = TypeVar("_Record", Runtime, Platform)
-
-
-class Lock:
-    """Held for as long as its file descriptor is open, also by a child that inherited it."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def release(self) -> None:
-        os.close(self.fd)
 
 
 class Home:
@@ -42,6 +35,7 @@ class Home:
         self.secrets = self.path / "secrets"
         self.store = self.path / "nats"
         self.logs = self.path / "logs"
+        self._origin = Origin(self.path, BELIEVED, FILES)
 
     @staticmethod
     def from_environment(env: Mapping[str, str], data: str | None = None) -> Settings:
@@ -54,56 +48,69 @@ class Home:
     def create(self) -> None:
         """Make the folder and its rooms where they are missing."""
         try:
-            for room, mode in ((self.path, 0o755), (self.store, 0o700), (self.logs, 0o755)):
-                room.mkdir(mode=mode, parents=True, exist_ok=True)
-            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            if self.path.is_symlink():
+                ownership.require_folder(self.path)
+            self.path.mkdir(mode=ownership.FOLDER_MODE, parents=True, exist_ok=True)
+            self._origin.look()
+            for room in (self.store, self.logs, self.secrets):
+                room.mkdir(mode=ownership.FOLDER_MODE, exist_ok=True)
+            for room in (self.store, self.logs):
+                ownership.require_folder(room)
+                ownership.close_to_others(room)
+            ownership.require_folder(self.secrets, open_to=ownership.SEEN_BY_OTHERS)
+            if not self._origin.ours:
+                with locked(self.secrets):
+                    self._origin.mark_new()
         except OSError as problem:
             raise FolderError(
                 f"The data folder {self.path} cannot be written: {files.reason(problem)}. "
                 "Choose another with --data DIR."
             ) from problem
-        files.refuse_open(self.secrets, 0o700)
+
+    def require_ours(self) -> None:
+        """FolderError if it is there, and open to others or neither made nor taken over by this user."""
+        try:
+            self._origin.look()
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            raise FolderError(
+                f"The data folder {self.path} cannot be used: {files.reason(problem)}."
+            ) from problem
+
+    def adopt(self) -> None:
+        """Take over what somebody else made, or this user elsewhere: believe its keys from now on."""
+        with self._origin.taken_over(), self._alone():
+            self._origin.mark()
 
     def lock(self, *, wait: float = 5.0) -> Lock:
         """Be the only platform here. Waits for a dying predecessor; then FolderInUse says who holds it."""
         self.create()
-        deadline = time.monotonic() + wait
-        fd = self._open_lock()
-        while not _flock(fd):
-            if time.monotonic() >= deadline:
-                holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                os.close(fd)
-                raise FolderInUse(
-                    f"The data folder {self.path} is in use by a running platform (process {holder}). "
-                    "Stop it, or choose another folder with --data DIR."
-                )
-            time.sleep(LOCK_POLL)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
-        return Lock(fd)
-
-    def _open_lock(self) -> int:
-        path = self.path / "lock"
+        lock = take(self.path, wait)
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as problem:
-            raise FolderError(f"The lock {path} cannot be opened: {files.reason(problem)}.") from problem
+            self.survey()
+        except BaseException:
+            lock.release()
+            raise
+        return lock
+
+    def survey(self) -> None:
+        """FolderError when anything in here is a link, somebody else's, or can be changed by others."""
+        self.require_ours()
+        ownership.survey_files(self.path / name for name in (*FILES, "lock", MARK))
+        for name in ROOMS:
+            ownership.survey(self.path / name)
 
     def serving(self) -> bool:
         """Whether a platform, or a part of one, holds the lock."""
-        try:
-            with _opened(self.path / "lock") as fd:
-                return not _flock(fd)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as problem:
-            raise FolderError(f"{self.path / 'lock'} cannot be read: {files.reason(problem)}.") from problem
+        self.require_ours()
+        return is_taken(self.path)
 
     def token_key(self) -> bytes:
         """The 32 bytes that sign tokens, made on first use."""
         path = self.secrets / "token.key"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
 
@@ -136,7 +143,7 @@ class Home:
         """The 32 bytes of the key by which NATS servers believe whom to let in; made on first use."""
         path = self.secrets / "callout.key"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
 
@@ -144,19 +151,21 @@ class Home:
         """The 32 bytes from which the keys of the audit trail are made, made on first use."""
         path = self.secrets / "audit.key"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 files.write(path, files.new_key(), mode=0o600)
         return files.decode_key(files.read_secret(path), path)
 
     def audit_folder(self) -> Path:
-        """Where copies of the audit trail are kept."""
+        """Where copies of the audit trail are kept. Raises FolderError."""
+        self.require_ours()
+        ownership.survey(self.path / "audit")
         return self.path / "audit"
 
     def nats_login(self, role: Role) -> tuple[str | None, str | None]:
         """User and password for a role, made on first use; a foreign server may ask for none."""
         path = self.secrets / "nats.json"
         with self._alone():
-            if not path.exists():
+            if not os.path.lexists(path):
                 self._write_logins({name: (name, secrets.token_urlsafe(24)) for name in ROLES})
         logins = files.parse(files.read_secret(path), path)
         if role in ROLES and role not in logins:
@@ -233,8 +242,8 @@ class Home:
     def _read_known(self) -> list[dict[str, Any]]:
         path = self.path / "known.jsonl"
         return (
-            [files.parse(line, path) for line in path.read_text("utf-8").splitlines()]
-            if path.exists()
+            [files.parse(line, path) for line in files.read_own(path).splitlines()]
+            if os.path.lexists(path)
             else []
         )
 
@@ -243,8 +252,9 @@ class Home:
         files.write(self.path / "known.jsonl", "".join(lines))
 
     def _read(self, path: Path) -> dict[str, Any]:
+        self.require_ours()
         try:
-            return files.parse(path.read_text("utf-8"), path)
+            return files.parse(files.read_own(path), path)
         except FileNotFoundError as problem:
             raise NotRunning(
                 f"No platform runs in {self.path}. Start one with: backchannel up --data {self.path}"
@@ -261,8 +271,7 @@ class Home:
         """One writer at a time among the processes that share the folder."""
         self.create()
         try:
-            with _opened(self.secrets) as fd:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+            with locked(self.secrets):
                 yield
         except (OSError, UnicodeDecodeError) as problem:
             raise FolderError(
@@ -270,25 +279,8 @@ class Home:
             ) from problem
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
 def _build(kind: type[_Record], fields: dict[str, Any], path: Path) -> _Record:
     try:
         return kind(**{**fields, "groups": tuple(fields["groups"])})
     except (TypeError, KeyError) as problem:
         raise FolderError(f"{path} is not what `backchannel up` writes. Start it again.") from problem
-
-
-def _flock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

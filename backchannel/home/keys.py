@@ -51,7 +51,7 @@ class KeyFiles:
 def read_keys(current: Path, former: Path | None, *, checked: bool = True) -> Keys:
     """Raises FolderError."""
     key = Key(files.decode_key(files.read_secret(current, checked=checked), current))
-    if former is None or not former.exists():
+    if former is None or not (former.exists() or former.is_symlink()):
         return Keys(key)
     listed = files.parse(files.read_secret(former, checked=checked), former).get("keys")
     if not isinstance(listed, list):

@@ -196,8 +196,8 @@ class Server:
 
     def _prepare(self) -> None:
         try:
-            self.store.mkdir(parents=True, exist_ok=True)
-            self.logs.mkdir(parents=True, exist_ok=True)
+            self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self.store / f".writable-{secrets.token_hex(4)}"
             probe.touch()
             probe.unlink()
@@ -218,7 +218,8 @@ class Server:
             durability=self._durability,
             issuer=self._issuer,
         )
-        with self._outcry.open("wb") as outcry:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(self._outcry, flags, 0o600), "wb") as outcry:
             return subprocess.Popen(
                 leashed([str(program.path), "-c", str(configuration() / "embedded.conf"), *self._tls()]),
                 stdin=subprocess.DEVNULL,
@@ -227,6 +228,7 @@ class Server:
                 pass_fds=self._fds,
                 env={**_neutral(os.environ), **values},
                 start_new_session=True,  # Ctrl-C is for the platform, which stops its parts in order
+                umask=0o077,
             )
 
     def _tls(self) -> list[str]:

@@ -17,6 +17,8 @@ EntityType = Literal["agent", "human", "service"]
 SupervisionLevel = Literal["autonomous", "low", "medium", "high", "locked"]
 Strict = Annotated[bool, Field(strict=True)]
 Names = Annotated[list[Identifier], Field(max_length=1024)]
+MOST_VOUCHED = 32
+"""Specialties that are vouched for by one token."""
 
 
 class Tools(BaseModel):
@@ -47,7 +49,8 @@ class Claims(BaseModel):
     The registered names (``sub iat exp jti aud``) are what is enforced; ``entity_id``, ``issued_at``,
     ``expires_at`` and ``nonce`` repeat them for readers who know those and must not disagree.
     A token with a ``nonce`` opens one connection only. ``offers`` names the tools that a service runs for
-    agents; its bearer is a worker, and comes in over NATS to do that and nothing else.
+    agents; its bearer is a worker, and comes in over NATS to do that and nothing else. ``specialties`` are
+    those that the issuer answers for: they bring the bearer to sidebars and mentions that ask for one.
     """
 
     model_config = ConfigDict(defer_build=True, extra="allow", frozen=True)
@@ -63,6 +66,7 @@ class Claims(BaseModel):
     human_partner: Identifier | None = None
     human_supervisor: Identifier | None = None
     sidebar_access: Names = []
+    specialties: Annotated[list[Identifier], Field(max_length=MOST_VOUCHED)] = []
     can_spawn_sidebars: Strict = True
     can_access_memory: Strict = True
     lanes: list[Lane] = []

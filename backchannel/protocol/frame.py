@@ -37,6 +37,7 @@ class Intake(BaseModel):
     specialties: Agents = []
     availability: Literal["available", "busy", "offline"] = "available"
     preferred_collaborators: Agents = []
+    invitations: Literal["anyone", "known", "nobody"] | None = None
     warmup: bool = False
 
 

@@ -24,7 +24,14 @@ PLATFORM = "backchannel"
 OPERATOR = "operator"
 """Who speaks when whoever runs the platform does, with its secrets at hand; no token may bear this name."""
 
-RESERVED_NAMES = frozenset({PLATFORM, OPERATOR})
+LOGINS = ("platform", "operator", "steward", "system", "bridge", "handlers", "route")
+"""Who the parts of a platform are at their NATS servers (`nats/*.conf`), which let them in by themselves."""
+
+SPOKESMEN = ("callback", "curator", "unknown")
+"""Whom the platform names where no agent stands behind a request or a record."""
+
+RESERVED_NAMES = frozenset({PLATFORM, OPERATOR, *LOGINS, *SPOKESMEN})
+"""Nobody who shows a token may bear any of these: refused where tokens are made, and at every door."""
 
 
 def is_identifier(text: str) -> bool:

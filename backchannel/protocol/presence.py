@@ -11,13 +11,17 @@ PresenceStatus = Literal["online", "working", "idle", "offline"]
 
 
 class AgentPresence(Message):
-    """Say where one stands; everyone in the group hears of it."""
+    """Say where one stands; everyone in the group hears of it.
+
+    ``invitations`` says who may bring one into sidebars: anyone, those one works with already, or nobody.
+    """
 
     way: ClassVar[Way] = Way.STATELESS
     type: Literal["agent_presence"] = "agent_presence"
     status: PresenceStatus
     current_context: Identifier | None = None
     specialties: Agents | None = None
+    invitations: Literal["anyone", "known", "nobody"] | None = None
 
     # Filled by the platform:
     agent_id: Identifier | None = None

@@ -19,7 +19,7 @@ from typing import Literal
 
 from backchannel.protocol.lane import NEVER_DROPPED, RANK, RESERVED
 
-ContextKind = Literal["life", "talk", "memory"]
+ContextKind = Literal["life", "talk", "memory", "presence"]
 InboxKind = Literal["mention", "result", "decision", "notice"]
 EveryoneKind = Literal["broadcast", "presence"]
 
@@ -83,7 +83,7 @@ def command_subject(group: str, lane: str, agent: str, kind: str) -> str:
 def locate(subject: str) -> Located | None:
     """Take an event subject apart; None for anything else in the stream, a timer for instance."""
     match subject.split("."):
-        case ["bc", group, "evt", "ctx", context, lane, ("life" | "talk" | "memory") as kind]:
+        case ["bc", group, "evt", "ctx", context, lane, ("life" | "talk" | "memory" | "presence") as kind]:
             return Located(group, InContext(context, kind), lane)
         case ["bc", group, "evt", "inbox", who, lane, ("mention" | "result" | "decision" | "notice") as kind]:
             return Located(group, InInbox(who, kind), lane)

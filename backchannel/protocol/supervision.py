@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backchannel.protocol.claims import SupervisionLevel
 from backchannel.protocol.identifier import Identifier
 from backchannel.protocol.message import Message, ShortText, Text, Way
+
+MOST_TOGETHER = 50
+"""Requests that one answer may decide."""
+VERDICT = ("request_id", "approved", "reason")
 
 Strict = Annotated[bool, Field(strict=True)]
 Reason = Annotated[ShortText, StringConstraints(pattern=r"\S")]
@@ -43,8 +47,21 @@ class ToolResult(Message):
     example: ClassVar[dict[str, Any]] = {"request_id": "…", "success": True}
 
 
+class Verdict(BaseModel):
+    """One of several decisions in one answer."""
+
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
+
+    request_id: ShortText
+    approved: Strict
+    reason: Reason
+    alternatives: list[Any] = []
+    conditions: list[Any] = []
+    reschedule: Any = None
+
+
 class ApprovalResponse(Message):
-    """A human's answer to an approval request."""
+    """A human's answer to an approval request, or to several that it names: then to all or to none."""
 
     way: ClassVar[Way] = Way.STATEFUL
     type: Literal["approval_response"] = "approval_response"
@@ -54,8 +71,19 @@ class ApprovalResponse(Message):
     alternatives: list[Any] = []
     conditions: list[Any] = []
     reschedule: Any = None
+    together: Annotated[list[ShortText], Field(max_length=MOST_TOGETHER)] | Strict | None = None
+    decisions: Annotated[list[Verdict], Field(max_length=MOST_TOGETHER)] | None = None
 
     example: ClassVar[dict[str, Any]] = {"request_id": "…", "approved": True, "reason": "A safe place."}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, said: Any) -> Any:
+        """What only says `decisions` is about the first of them, and the others with it."""
+        match said:
+            case {"decisions": [{**first}, *_]} if "request_id" not in said:
+                return {**{name: first[name] for name in VERDICT if name in first}, **said}
+        return said
 
 
 class AllowanceRevoke(Message):

@@ -70,19 +70,25 @@ class Sender:
 
 
 def entries_of(
-    sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called = NOBODY, hops: int = 0
+    sender: Sender,
+    content: dict[str, Any],
+    message: AnyMessage,
+    called: Called = NOBODY,
+    hops: int = 0,
+    at: str | None = None,
 ) -> list[Entry]:
     """What is to be stored. The payload is made once from what was read: canonical, unknown fields kept.
 
     Args:
         called: whom its text calls; each finds that in its inbox.
         hops: how many messages led to this one, as the platform counts.
+        at: the sidebar whose participants are told that the sender is there (see `whereabouts`).
 
     Raises:
         TooLarge: it would take more bytes in the log than are allowed.
         Unavailable: nothing here answers a message of this type yet.
     """
-    entries = _entries(sender, _signed(sender, content, message), message, called)
+    entries = _entries(sender, _signed(sender, content, message), message, called, at)
     require_bounded(entries)
     if hops:
         counted = {HOPS: str(hops)}
@@ -103,7 +109,9 @@ def require_bounded(entries: Sequence[Entry]) -> None:
         )
 
 
-def _entries(sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called) -> list[Entry]:
+def _entries(
+    sender: Sender, content: dict[str, Any], message: AnyMessage, called: Called, at: str | None
+) -> list[Entry]:
     if message.way is Way.STATEFUL:
         return [command_of(sender, content, message)]
     for name in _platforms_own(message):
@@ -118,8 +126,7 @@ def _entries(sender: Sender, content: dict[str, Any], message: AnyMessage, calle
         case MentionRoute():
             return _mentions(sender, content, message)
         case AgentPresence():
-            content["agent_id"] = sender.agent
-            return [_event(sender, content, message, ToEveryone("presence"))]
+            return _presence(sender, content | {"agent_id": sender.agent}, message, at)
         case SecurityEmergency() | CriticalFailure():
             content |= {"type": f"{message.type}_broadcast", "priority_lane": True}
             return [_event(sender, content, message, ToEveryone("broadcast"))]
@@ -135,6 +142,19 @@ def _platforms_own(message: AnyMessage) -> tuple[str, ...]:
         case AgentPresence():
             return ("cursor", "active_sidebars")
     return ("cursor",)
+
+
+def _presence(sender: Sender, content: dict[str, Any], message: AnyMessage, at: str | None) -> list[Entry]:
+    """Everybody hears how an agent is. In which sidebar it is at work, those hear who are in there too."""
+    shown = content
+    if content.get("current_context") not in (None, MAIN):
+        # Null and not left out: nobody takes it for the same as having been nowhere before.
+        shown = content | {"current_context": None}
+    told = [_event(sender, shown, message, ToEveryone("presence"))]
+    if at is not None:
+        subject = InContext(at, "presence").subject(sender.group, message.lane)
+        told.append(Entry(subject, _written(content), _headers(sender, content, message, ":at")))
+    return told
 
 
 def _mentions(sender: Sender, content: dict[str, Any], mention: MentionRoute) -> list[Entry]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from backchannel.delivery.cursor import Cursor
 from backchannel.domain.idle import Activity
+from backchannel.domain.invitation import Welcome, wanted_by
 from backchannel.domain.matching import Candidate
-from backchannel.domain.rights import Action, Asker, may
+from backchannel.domain.rights import Action, Asker, may, unseen
 from backchannel.domain.sidebar import Sidebar
-from backchannel.errors import Forbidden, NotFound
 from backchannel.jetstream.publish import Fence
 from backchannel.jetstream.read import Record, following, last, read_one
 from backchannel.protocol.claims import Claims
@@ -61,6 +61,12 @@ class Context:
         if not any(fence.subject == content_of(group, sidebar_id) for fence in self.fences):
             self.fences.append(Fence(life_of(group, sidebar_id), sidebar.sequence if sidebar else 0))
         return sidebar
+
+    async def beginning(self, sidebar_id: str) -> datetime | None:
+        """When the log got the first event of a sidebar that it has."""
+        group = self.asked.group
+        found = await following(self.house.connection, events_stream(group), life_of(group, sidebar_id), 0, 1)
+        return datetime.fromisoformat(found[0].time) if found else None
 
     async def silence(self, sidebar_id: str) -> tuple[Sidebar | None, Activity]:
         """A sidebar, and the last that anybody did in it. Fences all that lies in it, not only its life."""
@@ -119,7 +125,22 @@ class Context:
 
     async def strangers(self, agents: Iterable[str]) -> list[str]:
         """Those of ``agents`` that the group's directory does not know."""
-        return await self.house.strangers(self.asked.group, agents)
+        return [agent for agent, entry in (await self.entries(agents)).items() if entry is None]
+
+    async def entries(self, agents: Iterable[str]) -> dict[str, Mapping[str, Any] | None]:
+        """What the group's directory says of each of ``agents``; None of one that it does not know."""
+        return await self.house.entries(self.asked.group, agents)
+
+    async def welcomes(self, entries: Mapping[str, Mapping[str, Any]], asker: Asker) -> dict[str, Welcome]:
+        """How each takes it to be brought into a sidebar by the asker, by its entry in the directory."""
+        lives = self.house.lives[self.asked.group]
+        await lives.reach()
+        welcomes = {}
+        for agent, entry in entries.items():
+            wanted = wanted_by(entry)
+            known = wanted == "known" and (agent in asker.charges or lives.shelf.together(asker.name, agent))
+            welcomes[agent] = Welcome(wanted, known, lives.shelf.put_in(asker.name, agent))
+        return welcomes
 
     async def log(self) -> tuple[str, str]:
         """The cursors of the log's beginning and of its head as of now."""
@@ -160,11 +181,7 @@ class Inquiry:
             asker, parent = await self.asker(), await self._parent(sidebar)
             if granted := frozenset(action for action in actions if may(action, asker, sidebar, parent)):
                 return sidebar, granted
-        if self.role == "operator":
-            raise NotFound(f"There is no sidebar {sidebar_id}.", field="sidebar_id")
-        raise Forbidden(
-            f"There is no sidebar {sidebar_id} that {self.caller} takes part in.", field="sidebar_id"
-        )
+        raise unseen(Asker(self.caller, self.role), sidebar_id, "sidebar_id")
 
     async def asker(self) -> Asker:
         """Who asks, with everything a right may depend on."""

@@ -147,6 +147,8 @@ def _exchange(record: Record, epoch: str) -> dict[str, Any] | None:
         return None
     if located.to.kind == "life" and said.get("type") not in TOLD_IN_LIFE:
         return None
+    if located.to.kind == "presence":
+        return None
     return {
         **said,
         "context_id": located.to.context_id,

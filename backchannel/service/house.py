@@ -136,10 +136,12 @@ class House:
                 return found
             position = part.records[-1].sequence
 
-    async def strangers(self, group: str, agents: Iterable[str]) -> list[str]:
+    async def entries(self, group: str, agents: Iterable[str]) -> dict[str, Mapping[str, Any] | None]:
+        """What the directory says of each of these, in their order; None of one that it does not know."""
         named = list(dict.fromkeys(agents))
         found = await asyncio.gather(*(self.agents.get(f"{group}.{agent}") for agent in named))
-        return [agent for agent, value in zip(named, found, strict=True) if value is None]
+        told = (from_json(value.payload) if value is not None else None for value in found)
+        return dict(zip(named, told, strict=True))
 
     async def is_connected(self, group: str, agent: str) -> bool:
         """Whether an agent has a connection to any bridge; the newest lease as the leader has it."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
 
+from backchannel.domain.rights import Action
 from backchannel.domain.sidebar import Ask, Sidebar
 from backchannel.domain.sidebar.decide import touched
 from backchannel.domain.sidebar.wait import WAITS, awaited
@@ -24,6 +27,8 @@ from backchannel.service.context import Context
 MOST = 512
 """Sidebars that one decision may depend on: with what it tells them it must fit into one atomic batch."""
 
+RACE = timedelta(seconds=3)
+
 Known = dict[str, Sidebar | None]
 
 
@@ -37,15 +42,25 @@ async def kin(ask: Ask, ctx: Context) -> Known:
     command = ask.command
     if isinstance(command, SidebarWaitingUpdate) and awaited(command):
         await ctx.in_order(WAITS)
-    await _read(known, touched(command, _new_id(ask)), ctx)
+    new_id = _new_id(ask)
+    await _read(known, touched(command, new_id), ctx)
+    if known.get(new_id) is not None:
+        await _read(known, (ask.another_id(new_id),), ctx)
+    await _read(known, _parents(known), ctx)
     match command:
-        case SidebarWaitingUpdate():
+        case SidebarWaitingUpdate() if _seen(ask, known, command.sidebar_id, *awaited(command)):
             await _spread(known, awaited(command), lambda found: found.waits_for, ctx)
-        case SidebarFork():
-            await _read(known, _parents(known), ctx)
-        case SidebarMerge() | SidebarArchive() | SidebarStatusUpdate():
+        case SidebarMerge() | SidebarArchive() | SidebarStatusUpdate() if _seen(
+            ask, known, command.sidebar_id
+        ):
             await _add_concerned(known, command, ctx)
     return known
+
+
+def _seen(ask: Ask, known: Known, *names: str) -> bool:
+    """Whether the sender may look at all of these. What it may not see takes no more work than nothing."""
+    so_far = replace(ask, known=known)
+    return all((found := known.get(name)) is not None and so_far.may(Action.LOOK, found) for name in names)
 
 
 async def _add_concerned(
@@ -88,6 +103,19 @@ async def _read(known: Known, names: Iterable[str], ctx: Context) -> None:
                 f"This concerns more than {MOST} sidebars at once; end or resume some of them first."
             )
         known[name] = await ctx.past(name) if is_identifier(name) and name != MAIN else None
+
+
+async def raced(ask: Ask, ctx: Context) -> bool:
+    """Whether the id that a new sidebar shall have was given to another a moment ago, by the log's clock.
+
+    Two who want one id at the same time must not both go on; the second of them is told. Later nobody learns
+    of it who may not look at what has that id.
+    """
+    taken = ask.known.get(_new_id(ask))
+    if taken is None or ask.may(Action.LOOK, taken):
+        return False
+    born = await ctx.beginning(taken.sidebar_id)
+    return born is not None and abs(ctx.now - born) < RACE
 
 
 def _new_id(ask: Ask) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
@@ -55,6 +55,7 @@ class Shelf:
         self._by_parent: dict[str, set[str]] = defaultdict(set)
         self._by_acquaintance: dict[str, set[str]] = defaultdict(set)
         self._busy: dict[str, int] = defaultdict(int)
+        self._put_in: Counter[tuple[str, str]] = Counter()
         for sidebar in (sidebars or {}).values():
             self.put(sidebar)
 
@@ -82,6 +83,8 @@ class Shelf:
         self._by_status[sidebar.status].add(name)
         if former is None or (former.members, former.open) != (sidebar.members, sidebar.open):
             self._seat(former, sidebar)
+        if former is None or (former.put_in, former.open) != (sidebar.put_in, sidebar.open):
+            self._count_put_in(former, sidebar)
         self._sidebars[name] = sidebar
 
     def statuses(self) -> dict[str, int]:
@@ -92,6 +95,17 @@ class Shelf:
         """How many open sidebars each agent is in."""
         return {agent: count for agent, count in self._busy.items() if count}
 
+    def put_in(self, by: str, agent: str) -> int:
+        """In how many open sidebars an agent is by another's doing, without having done anything there."""
+        return self._put_in[agent, by]
+
+    def together(self, one: str, other: str) -> bool:
+        """Whether two agents are in an open sidebar, and neither was put in by the other alone."""
+        shared = self._by_member.get(one, set()) & self._by_member.get(other, set())
+        known = (self._sidebars[name] for name in shared)
+        pairs = {(one, other), (other, one)}
+        return any(found.open and pairs.isdisjoint(found.put_in) for found in known)
+
     def find(self, search: Search, *, after: str | None, limit: int) -> Part:
         """The first ``limit`` that are wanted and whose names come after ``after``."""
         narrowest = self._narrowest(search)
@@ -100,10 +114,18 @@ class Shelf:
             names = self._names[start : start + limit]
             found = [self._sidebars[name] for name in names]
             return Part(found, len(self._names), start + len(names) < len(self._names))
-        every = [sidebar for name in narrowest if search.wants(sidebar := self._sidebars[name])]
+        every = self._wanted(search, narrowest)
         rest = [sidebar for sidebar in every if after is None or sidebar.sidebar_id > after]
         rest.sort(key=lambda sidebar: sidebar.sidebar_id)
         return Part(rest[:limit], len(every), len(rest) > limit)
+
+    def every(self, search: Search) -> list[Sidebar]:
+        """All that are wanted, in no order."""
+        narrowest = self._narrowest(search)
+        return list(self) if narrowest is None else self._wanted(search, narrowest)
+
+    def _wanted(self, search: Search, names: Set[str]) -> list[Sidebar]:
+        return [sidebar for name in names if search.wants(sidebar := self._sidebars[name])]
 
     def _narrowest(self, search: Search) -> Set[str] | None:
         """The smallest set that holds all that is wanted; None if everything is."""
@@ -122,6 +144,15 @@ class Shelf:
         own = {name for agent in agents for name in self._by_acquaintance.get(agent, ())}
         below = {child for name in own for child in self._by_parent.get(name, ())}
         return own | below | {name for name in access if name in self._sidebars}
+
+    def _count_put_in(self, former: Sidebar | None, sidebar: Sidebar) -> None:
+        if former is not None and former.open:
+            self._put_in.subtract(former.put_in)
+        if sidebar.open:
+            self._put_in.update(sidebar.put_in)
+        for pair in (*(former.put_in if former is not None else ()), *sidebar.put_in):
+            if not self._put_in[pair]:
+                del self._put_in[pair]
 
     def _seat(self, former: Sidebar | None, sidebar: Sidebar) -> None:
         for agent in former.members if former else ():

@@ -10,7 +10,9 @@ from backchannel.delivery.cursor import Cursor
 from backchannel.domain.sidebar import Sidebar
 
 _SIDEBAR = TypeAdapter(Sidebar)
-INTERNAL = frozenset({"applied", "sequence", "invited", "children", "inherited"})
+INTERNAL = frozenset(
+    {"applied", "sequence", "invited", "children", "inherited", "waiters", "put_in", "departures"}
+)
 
 
 def shown(sidebar: Sidebar, epoch: str) -> dict[str, Any]:
@@ -20,6 +22,7 @@ def shown(sidebar: Sidebar, epoch: str) -> dict[str, Any]:
         "participants": list(sidebar.members),
         "children": [{"sidebar_id": child, "open": still} for child, still in sidebar.children],
         "inherited_context": plain["inherited"],
+        "awaited_by": list(sidebar.awaited_by),
         "cursor": str(Cursor(epoch, sidebar.sequence)),
     }
 

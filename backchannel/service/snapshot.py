@@ -22,7 +22,7 @@ from backchannel.protocol.subject import events_stream
 
 log = Logger(__name__)
 
-FOLD = 2
+FOLD = 3
 """To be raised whenever `evolve` makes something else of the same events: older snapshots are void then."""
 AT_ONCE = 32
 LARGEST = 1_000_000

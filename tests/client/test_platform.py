@@ -124,7 +124,7 @@ async def test_refusals_are_raised_as_what_they_are(place: Place) -> None:
             await bob.open_sidebar(room.id).say("May I?")
         with pytest.raises(Forbidden):
             await bob.join(room.id)
-        with pytest.raises(NotFound):
+        with pytest.raises(Forbidden):  # as for one that is not hers to look at
             await ada.open_sidebar("no-such").merge("?")
         with pytest.raises(UnknownAgent):
             await room.invite("nobody")

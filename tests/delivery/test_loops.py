@@ -93,3 +93,12 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(loops.MOST_PAIRS + 10):
         known.exchanged("ada", [f"b{number}"], 0.0, 10.0)
     assert len(known._pairs) == loops.MOST_PAIRS
+
+
+def test_who_takes_the_id_of_anothers_message_does_not_get_those_parked_who_answer_it() -> None:
+    known, asked = Loops(), str(uuid4())
+    known.note(asked, "ada", 0)
+    known.note(asked, "eve", BOUNDS.max_hops)
+    answer = message("memory_update", context_id="main", exchange={"content": "x"}, reply_to=asked)
+    found = known.find("bob", answer, (), BOUNDS, 0.0)
+    assert (found.hops, found.reason) == (1, None)

@@ -13,7 +13,15 @@ WORKS = frozenset({"debugging"})
 
 
 def able(name: str, **fields: object) -> Candidate:
-    return Candidate(**{"agent_id": name, "specialties": WORKS, "online": True, **fields})  # type: ignore[arg-type]
+    return Candidate(
+        **{
+            "agent_id": name,
+            "specialties": WORKS,
+            "vouched": fields.get("specialties", WORKS),
+            "online": True,
+            **fields,
+        }
+    )  # type: ignore[arg-type]
 
 
 def chosen(*candidates: Candidate, named: tuple[str, ...] = ("ada",)) -> Match:
@@ -111,6 +119,7 @@ CANDIDATES = st.lists(
         Candidate,
         agent_id=st.sampled_from([f"agent{number}" for number in range(8)]),
         specialties=st.frozensets(st.sampled_from(SPECIALTIES)),
+        vouched=st.frozensets(st.sampled_from(SPECIALTIES)),
         online=st.booleans(),
         availability=st.sampled_from(["available", "busy", "offline"]),
         prefers=st.frozensets(st.sampled_from(["agent0", "agent1"])),
@@ -131,7 +140,8 @@ def test_every_specialty_is_covered_by_somebody_fit_whatever_order_the_directory
         return
     assert [one.specialty for one in found] == list(dict.fromkeys(wanted))
     for one in found:
-        assert one.specialty in known[one.agent_id].specialties
+        who = known[one.agent_id]
+        assert one.specialty in (who.vouched if one.brought else who.specialties | who.vouched)
         assert not one.brought or known[one.agent_id].availability != "offline"
     brought = [one.agent_id for one in found if one.brought]
     assert len(brought) == len(set(brought)) and "agent0" not in brought

@@ -32,10 +32,11 @@ ASKED: dict[Action, tuple[str, dict[str, Any]]] = {
     Action.ARCHIVE: ("sidebar_archive", {}),
     Action.FAIL: ("sidebar_status_update", {"new_status": "failed"}),
     Action.FORK: ("sidebar_fork", {}),
+    Action.AWAIT: ("sidebar_waiting_update", {"sidebar_id": "own", "waiting_for": "other_sidebar"}),
 }
 """What is asked for to take an action. To look, to read and to speak is no command."""
 
-NAMED = {Action.SPAWN: "parent_id", Action.FORK: "original_sidebar_id"}
+NAMED = {Action.SPAWN: "parent_id", Action.FORK: "original_sidebar_id", Action.AWAIT: "dependency_refs"}
 
 
 def family() -> Paper:
@@ -77,9 +78,13 @@ def standing_as(role: Role) -> tuple[Asker, dict[str, Sidebar | None]]:
 
 def asking(asker: Asker, known: dict[str, Sidebar | None], action: Action) -> Ask:
     kind, fields = ASKED[action]
-    command = message(kind, **{NAMED.get(action, "sidebar_id"): "room"}, **fields)
     room = known["room"]
     assert room is not None
+    if action is Action.AWAIT:
+        own = replace(room, sidebar_id="own", parent_id="main", members=(asker.name,), coordinator=None)
+        known = known | {"own": own}
+    name = NAMED.get(action, "sidebar_id")
+    command = message(kind, **{name: ["room"] if action is Action.AWAIT else "room"}, **fields)
     if action is Action.RESUME:
         known = known | {"room": replace(room, status=SidebarStatus.PAUSED)}
     return Ask(
@@ -125,7 +130,7 @@ def test_a_command_is_decided_if_the_table_allows_it_and_forbidden_otherwise(
 @pytest.mark.parametrize("action", ASKED)
 def test_a_stranger_may_do_nothing(action: Action) -> None:
     _, known = standing_as(Role.PARTICIPANT)
-    with pytest.raises(Forbidden, match="eve is not a participant"):
+    with pytest.raises(Forbidden, match="no sidebar room that eve takes part in"):
         decide(asking(Asker("eve"), known, action))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backchannel.domain.sidebar import MOVES, TERMINAL
-from backchannel.errors import Conflict, Forbidden, IllegalTransition, NotFound, TooLarge
+from backchannel.errors import Conflict, Forbidden, IllegalTransition, TooLarge
 from backchannel.protocol.catalog import write
 from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
@@ -68,7 +68,7 @@ def test_an_id_in_use_is_a_conflict() -> None:
     paper = Paper()
     paper.spawn("ada", sidebar_id="logins")
     with pytest.raises(Conflict):
-        paper.spawn("bob", sidebar_id="logins")
+        paper.spawn("ada", sidebar_id="logins")
     with pytest.raises(Conflict):
         paper.spawn("bob", sidebar_id="main")
 
@@ -79,10 +79,12 @@ def test_an_id_in_use_is_a_conflict() -> None:
 def test_who_is_not_in_it_may_not_and_who_names_none_is_told(kind: str) -> None:
     paper = Paper()
     made = paper.spawn("ada")
-    with pytest.raises(Forbidden):
-        paper.ask("eve", message(kind, sidebar_id=made))
-    with pytest.raises(NotFound):
-        paper.ask("eve", message(kind, sidebar_id="nowhere"))
+    answers = []
+    for name in (made, "nowhere"):
+        with pytest.raises(Forbidden) as refusal:
+            paper.ask("eve", message(kind, sidebar_id=name))
+        answers.append((refusal.value.message.replace(name, "…"), refusal.value.field))
+    assert answers[0] == answers[1]
 
 
 def test_an_illegal_move_lists_the_legal_ones() -> None:

@@ -115,6 +115,7 @@ CANDIDATES = st.lists(
         st.frozensets(st.sampled_from(["tls", "disks"])),
         st.booleans(),
         st.sampled_from(["available", "busy"]),
+        vouched=st.frozensets(st.sampled_from(["tls", "disks"])),
     ),
     max_size=8,
 )
@@ -129,13 +130,13 @@ def test_only_free_agents_with_a_common_specialty_who_may_see_it_are_asked(
     last = {candidate.agent_id: candidate for candidate in known}
     assert len(chosen) <= MOST and len(set(chosen)) == len(chosen)
     for name in chosen:
-        assert last[name].free and "tls" in last[name].specialties and name not in besides | {"bob"}
+        assert last[name].free and "tls" in last[name].vouched and name not in besides | {"bob"}
         assert among is None or name in among
 
 
 def test_nobody_is_asked_in_place_of_who_is_here() -> None:
     here = Candidate("bob", frozenset({"tls"}), online=True)
-    other = Candidate("eve", frozenset({"tls"}), online=True)
+    other = Candidate("eve", frozenset({"tls"}), online=True, vouched=frozenset({"tls"}))
     assert delegates("bob", [here, other], besides=(), among=None) == ()
 
 

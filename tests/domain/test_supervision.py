@@ -200,7 +200,10 @@ def test_what_is_granted_is_offered_at_once_and_again_by_a_timer() -> None:
     now = datetime.fromtimestamp(1000, UTC)
     bearer = claims("autonomous", {"allowed": ["read_a"]})
     said: Any = message("tool_request", tool="read_a", params={"n": 1})
-    decided = opened(Ask(said, "main", bearer, now, Approvals(), lambda grant: f"signed {grant.grant_id}"))
+    risk = assess("read_a", {"n": 1}, USUAL)
+    decided = opened(
+        Ask(said, "main", bearer, now, Approvals(), lambda grant: f"signed {grant.grant_id}", risk)
+    )
     [call], [again] = decided.calls, decided.timers
     assert (call.tool, call.content["params"], call.content["agent_id"]) == ("read_a", {"n": 1}, "ada")
     assert call.content["grant"] == again.about["grant"] == f"signed {again.key}"

@@ -14,7 +14,7 @@ from backchannel.domain.decision import Decision
 from backchannel.domain.settings import USUAL
 from backchannel.domain.sidebar import Sidebar
 from backchannel.domain.sidebar.wait import MOST_AWAITED, WAITS, overdue
-from backchannel.errors import BackchannelError, NotFound, TooLarge, WouldDeadlock
+from backchannel.errors import BackchannelError, Forbidden, TooLarge, WouldDeadlock
 from backchannel.protocol.sidebar import SidebarClosed
 from backchannel.protocol.sidebar_status import SidebarStatus
 from tests.build import message
@@ -24,6 +24,13 @@ from tests.domain.paper import Paper
 def wait(paper: Paper, sidebar: str, *others: str, **fields: Any) -> Decision:
     told = {"waiting_for": "other_sidebar", "dependency_refs": list(others), **fields}
     return paper.ask("ada", message("sidebar_waiting_update", sidebar_id=sidebar, **told))
+
+
+def seen_by_ada(paper: Paper, *members: str) -> str:
+    """A sidebar of others that ada coordinates from outside."""
+    made = paper.spawn(*members, coordinator="ada")
+    paper.ask("ada", message("sidebar_leave", sidebar_id=made))
+    return made
 
 
 def state(paper: Paper, sidebar: str) -> Sidebar:
@@ -47,7 +54,7 @@ def paper() -> Paper:
 
 
 def test_both_lives_keep_that_one_waits_for_the_other(paper: Paper) -> None:
-    mine, theirs = paper.spawn("ada"), paper.spawn("bob", "carol")
+    mine, theirs = paper.spawn("ada"), seen_by_ada(paper, "bob", "carol")
     decision = wait(paper, mine, theirs, theirs)
     assert decision.in_order == (WAITS,)
     assert state(paper, mine).waits_for == (theirs,)
@@ -68,7 +75,7 @@ def test_both_lives_keep_that_one_waits_for_the_other(paper: Paper) -> None:
     ],
 )
 def test_whatever_ends_it_those_who_wait_are_told_once(paper: Paper, kind: str, fields: Any) -> None:
-    theirs = paper.spawn("bob")
+    theirs = seen_by_ada(paper, "bob")
     first, second = paper.spawn("ada"), paper.spawn("ada")
     for waiting in (first, second):
         wait(paper, waiting, theirs)
@@ -80,7 +87,7 @@ def test_whatever_ends_it_those_who_wait_are_told_once(paper: Paper, kind: str, 
 
 
 def test_one_that_was_paused_while_it_waited_is_told_and_one_that_went_on_is_not(paper: Paper) -> None:
-    theirs, paused, gone = paper.spawn("bob"), paper.spawn("ada"), paper.spawn("ada")
+    theirs, paused, gone = seen_by_ada(paper, "bob"), paper.spawn("ada"), paper.spawn("ada")
     for waiting in (paused, gone):
         wait(paper, waiting, theirs)
     paper.ask("ada", message("sidebar_pause", sidebar_id=paused))
@@ -128,9 +135,9 @@ def test_references_of_other_waits_mean_nothing_to_the_platform(paper: Paper) ->
 
 def test_unknown_ones_too_many_and_oneself_are_refused(paper: Paper) -> None:
     mine = paper.spawn("ada")
-    with pytest.raises(NotFound, match="nowhere"):
+    with pytest.raises(Forbidden, match="nowhere"):
         wait(paper, mine, "nowhere")
-    with pytest.raises(NotFound):
+    with pytest.raises(Forbidden):
         wait(paper, mine, "main")
     with pytest.raises(TooLarge):
         wait(paper, mine, *(f"sb-{number}" for number in range(MOST_AWAITED + 1)))

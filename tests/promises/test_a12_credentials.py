@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from backchannel.home import Home
 from backchannel.jetstream.address import Address
+from backchannel.jetstream.answer import api
 from backchannel.jetstream.bucket import Bucket
 from backchannel.jetstream.connection import Connection
 from tests.build import content
@@ -117,6 +118,32 @@ async def test_a12_what_a_stronger_token_left_unacknowledged_does_not_come_to_a_
 
 
 # ---- a token that counts no more
+
+
+async def filters_of(platform: Platform, agent: str) -> set[str]:
+    user, password = Home(platform.data).nats_login("platform")
+    async with await Connection.open(Address(platform.nats, user, password), name="test") as connection:
+        told = await api(connection, f"CONSUMER.INFO.BC_EVENTS_main.agent-{agent}")
+    return set(told["config"]["filter_subjects"])
+
+
+async def test_a12_with_a_token_its_consumer_forgets_what_it_let_through(
+    platform: Platform, natives: list[Native]
+) -> None:
+    """At once, and not only when somebody pulls again."""
+    keeper, sidebar = await vault(platform, "c-filter")
+    token = platform.signed("c-filter", sidebar_access=[sidebar], jti="with-access")
+    strong = await Native.enter(platform.nats, "c-filter", token)
+    natives.append(strong)
+    said = await keeper.send("sidebar_message", sidebar_id=sidebar, content="for whoever has access")
+    await strong.hears(said["message_id"])
+    assert any(sidebar in one for one in await filters_of(platform, "c-filter"))
+    code, _, err = await platform.run("token", "revoke", "--jti", "with-access")
+    assert code == 0, err
+    await asyncio.wait_for(strong.closed.wait(), WAIT)
+    await eventually(
+        lambda: filters_of(platform, "c-filter"), lambda found: not any(sidebar in one for one in found)
+    )
 
 
 async def test_a12_revoking_one_token_takes_back_what_it_gave_and_ends_only_its_connection(

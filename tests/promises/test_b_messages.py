@@ -80,7 +80,7 @@ BAD_FRAMES: list[tuple[str, Any, str]] = [
     (
         "an unknown sidebar",
         content("sidebar_message", sidebar_id="nowhere", content="hello"),
-        "not_found",
+        "forbidden",
     ),
     (
         "an unknown agent",

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def able(platform: Platform, name: str, *specialties: str, **intake: Any) -> Raw:
-    """An agent that is there and has these specialties."""
-    return await platform.agent(name, intake={"specialties": list(specialties), **intake})
+    """An agent that is there and for whom its token vouches that it has these specialties."""
+    return await platform.enter(platform.signed(name, specialties=list(specialties)), intake=intake)
 
 
 async def wanting(agent: Raw, *specialties: str, **fields: Any) -> Frame:

@@ -85,7 +85,8 @@ async def test_c8_a_sidebar_is_told_when_the_one_it_waits_for_ends(
     platform: Platform, final: str, kind: str, fields: dict[str, Any]
 ) -> None:
     ada, bob = await platform.agent(f"c8-ada-{final}"), await platform.agent(f"c8-bob-{final}")
-    mine, theirs = await opened(ada), await opened(bob)
+    mine, theirs = await opened(ada), await opened(bob, coordinator=f"c8-ada-{final}")
+    await ada.result("sidebar_leave", sidebar_id=theirs)
     result = await waits(ada, mine, theirs)
     assert (result["sidebar_status"], result["waits_for"]) == ("waiting", [theirs])
     heard = await bob.find(lambda frame: frame.get("dependency_refs") == [theirs] and "cursor" in frame)
@@ -147,7 +148,8 @@ async def test_c8_waiting_in_a_circle_is_refused_and_the_circle_is_named(platfor
 
 async def test_c8_waits_that_close_a_circle_at_the_same_moment_do_not_all_win(platform: Platform) -> None:
     agents = [await platform.agent(f"c8-round-{number}") for number in range(4)]
-    ring = [await opened(agent) for agent in agents]
+    above = await opened(agents[0], *(f"c8-round-{number}" for number in range(4)))
+    ring = [await opened(agent, parent_id=above) for agent in agents]
     lanes = ("critical", "high", "normal", "low")
     results = await asyncio.gather(
         *(
@@ -164,7 +166,7 @@ async def test_c8_waiting_for_an_unknown_sidebar_is_refused(platform: Platform) 
     mine = await opened(ada)
     for odd in ("no-such-sidebar", "main", "bc.*.>"):
         refused = await waits(ada, mine, odd)
-        assert (refused["status"], refused["code"]) == ("failed", "not_found"), refused
+        assert (refused["status"], refused["code"]) == ("denied", "forbidden"), refused
     assert await status(ada, mine) == "active"
 
 

@@ -15,7 +15,7 @@ async def crew(platform: Platform, away: str, *names: str, skill: str) -> list[R
     """Agents with one specialty; the first of them has been here and has gone."""
     gone = await platform.agent(away, intake={"specialties": [skill]})
     await gone.close()
-    return [await platform.agent(name, intake={"specialties": [skill]}) for name in names]
+    return [await platform.enter(platform.signed(name, specialties=[skill])) for name in names]
 
 
 async def left(asker: Raw, name: str) -> None:

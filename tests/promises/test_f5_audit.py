@@ -216,3 +216,25 @@ async def test_the_flood_is_told_of_with_its_number(platform: Platform) -> None:
     assert counted(found) == 60
     assert "turned_away_again" in [record["action"] for record in found]
     assert "no token at all" not in json.dumps(found)
+
+
+async def test_f5_denials_do_not_fill_the_trail_and_what_is_allowed_is_all_in_there(
+    platform: Platform,
+) -> None:
+    claims = {"supervision_level": "autonomous", "tools": {"allowed": ["plan"]}}
+    eve = await platform.enter(platform.signed("eager", **claims))
+    params = {"filler": "x" * 15_000}
+    sent = [await eve.send("tool_request", tool="not_mine", params=params) for _ in range(60)]
+    sent += [await eve.send("tool_request", tool="plan", params={"n": number}) for number in range(25)]
+    told = [
+        await eve.find(
+            lambda f, one=one: f["type"] == "tool_decision" and f["request_id"] == one["message_id"]
+        )
+        for one in sent
+    ]
+    assert [one["decision"] for one in told] == ["denied"] * 60 + ["approved"] * 25
+    shown = await platform.json("audit", "tail", "--entity", "eager", "--category", "tool", "--limit", "500")
+    intents = [one for one in shown if one["phase"] == "intent"]
+    assert len([one for one in intents if one["action"] == "denied"]) == 20
+    assert len([one for one in intents if one["action"] == "granted"]) == 25
+    assert len(json.dumps([one for one in shown if one["action"] == "denied"])) < 20 * 8_000

@@ -334,7 +334,7 @@ async def test_f3_requests_of_one_kind_may_be_answered_together(platform: Platfo
     assert [one["together"]["count"] for one in asked] == [1, 2, 3, 4, 1]
     assert {one["together"]["leader"] for one in asked[:4]} == {same[0]}
     told = await hugo.result(
-        "approval_response", request_id=same[1], approved=True, reason="all of these", together=True
+        "approval_response", request_id=same[1], approved=True, reason="all of these", together=same
     )
     assert sorted(told["together_with"]) == sorted({*same} - {same[1]})
     grants = [(await decision(ada, request_id))["grant"] for request_id in same]

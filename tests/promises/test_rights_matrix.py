@@ -48,6 +48,7 @@ COMMANDS: dict[Action, tuple[str, dict[str, Any]]] = {
     Action.ARCHIVE: ("sidebar_archive", {"archive_reason": "done"}),
     Action.FAIL: ("sidebar_status_update", {"new_status": "failed", "reason": "no"}),
     Action.FORK: ("sidebar_fork", {"fork_reason": "again"}),
+    Action.AWAIT: ("sidebar_waiting_update", {"waiting_for": "other_sidebar", "description": "till then"}),
 }
 QUERIES = {Action.LOOK: ("sidebar", "sidebar_id"), Action.READ: ("context", "context_id")}
 
@@ -93,6 +94,10 @@ class House:
             query, name = QUERIES[action]
             return outcome(await raw.result("query", query=query, params={name: sidebar_id}))
         kind, fields = COMMANDS[action]
+        if action is Action.AWAIT:
+            own = await raw.result("sidebar_spawn", parent_id="main", task_description="own")
+            fields = fields | {"sidebar_id": own["sidebar_id"], "dependency_refs": [sidebar_id]}
+            return outcome(await raw.result(kind, **fields))
         return outcome(await raw.result(kind, **fields, **{_named(action): sidebar_id}))
 
     async def _by_operator(self, action: Action, sidebar_id: str) -> str:
@@ -103,6 +108,13 @@ class House:
                 query, name = QUERIES[action]
                 async with door(self.where) as at:
                     await at.ask(query, **{name: sidebar_id})
+            elif action is Action.AWAIT:
+                own = await command(
+                    self.where, KINDS["sidebar_spawn"], parent_id="main", task_description="own"
+                )
+                kind, fields = COMMANDS[action]
+                fields = fields | {"sidebar_id": own["sidebar_id"], "dependency_refs": [sidebar_id]}
+                await command(self.where, KINDS[kind], **fields)
             else:
                 kind, fields = COMMANDS[action]
                 await command(self.where, KINDS[kind], **fields, **{_named(action): sidebar_id})

@@ -78,6 +78,8 @@ def test_counts_are_those_of_the_sidebars_there_are(history: list[Step]) -> None
     shelf, every = shelved(history)
     assert {sidebar.sidebar_id: sidebar for sidebar in shelf} == every
     assert shelf.statuses() == Counter(sidebar.status.value for sidebar in every.values())
+    put_in = Counter(pair for sidebar in every.values() if sidebar.open for pair in sidebar.put_in)
+    assert all(shelf.put_in(by, agent) == count for (agent, by), count in put_in.items())
     assert shelf.busy() == Counter(
         agent for sidebar in every.values() if sidebar.open for agent in sidebar.members
     )

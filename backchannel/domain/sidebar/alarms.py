@@ -39,6 +39,8 @@ def alarms(events: Iterable[Outgoing], now: datetime, settings: Settings) -> tup
 
 def _of(context: str, event: SidebarMessageBody, now: datetime, settings: Settings) -> Iterator[Timer]:
     match event:
+        case SidebarFork(new_sidebar_id=fresh) if fresh != context:
+            return  # told on the life of the original
         case SidebarSpawn() | SidebarFork():
             yield silence(context, now + timedelta(seconds=settings.cleanup.warn_after))
             return

@@ -7,6 +7,7 @@ from typing import Any
 from backchannel.domain.decision import Decision, Outgoing
 from backchannel.domain.matching import match
 from backchannel.domain.rights import Action
+from backchannel.domain.sidebar import notice
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.inherit import inherited_by_child, inherited_by_fork
 from backchannel.domain.sidebar.state import Sidebar
@@ -21,10 +22,8 @@ from backchannel.protocol.subject import InContext
 
 def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
     """Open a sidebar under ``main`` or under a sidebar the sender is in."""
-    sidebar_id = ask.new_id(command.sidebar_id)
     parent = None if command.parent_id == MAIN else ask.require(Action.SPAWN, command.parent_id, "parent_id")
-    if repeated := _require_free(ask, sidebar_id):
-        return repeated
+    sidebar_id = _free_id(ask, command.sidebar_id)
     if parent is not None and not parent.open:
         raise IllegalTransition(
             f"The sidebar {parent.sidebar_id} is {parent.status.value} and can have no more children;"
@@ -32,7 +31,8 @@ def spawn(ask: Ask, command: SidebarSpawn) -> Decision:
             field="parent_id",
         )
     named = _together(ask.sender, command.coordinator, command.participants)
-    matched = match(command.specialties, named, ask.candidates, ask.sender)
+    matched = match(command.specialties, named, ask.willing(named), ask.sender)
+    ask.require_welcome(named, "participants")
     members = _within_bounds(
         [*named, *(found.agent_id for found in matched if found.brought)],
         ask.settings.sidebar.max_participants,
@@ -84,14 +84,17 @@ def child(ask: Ask, command: SidebarChildSpawn) -> Decision:
 
 
 def fork(ask: Ask, command: SidebarFork) -> Decision:
-    """A second life for a sidebar, with its whole context; under the same parent while that is open."""
-    sidebar_id = ask.new_id(command.new_sidebar_id)
+    """A second life for a sidebar, with what its forker may read of it; under the same parent while that is
+    open. Whoever forks what it is not in is seen to do so."""
     original = ask.require(Action.FORK, command.original_sidebar_id, "original_sidebar_id")
-    if repeated := _require_free(ask, sidebar_id):
-        return repeated
-    wanted = list(original.members) if command.participants is None else command.participants
-    members = _within_bounds(_together(ask.sender, None, wanted), ask.settings.sidebar.max_participants)
-    ranges = inherited_by_fork(original, start=ask.start, head=ask.head)
+    sidebar_id = _free_id(ask, command.new_sidebar_id)
+    members = _within_bounds(
+        _together(ask.sender, None, forked_with(original, command)), ask.settings.sidebar.max_participants
+    )
+    ask.require_welcome(members, "participants")
+    whole = ask.may(Action.READ, original)
+    stays = None if whole else ask.stays
+    ranges = inherited_by_fork(original, start=ask.start, head=ask.head, stays=stays)
     parent = ask.known.get(original.parent_id)
     parent = parent if parent and parent.open and ask.may(Action.SPAWN, parent) else None
     born = command.model_copy(
@@ -108,16 +111,23 @@ def fork(ask: Ask, command: SidebarFork) -> Decision:
             "success_criteria": original.success_criteria,
             "priority": original.priority,
             "inherited_context": ranges,
-            "data_refs": list(original.data_refs),
+            "data_refs": list(original.data_refs) if whole else [],
             "cross_refs": [original.sidebar_id],
         }
     )
     events = [Outgoing(InContext(sidebar_id, "life"), Lane(original.priority.value), born)]
     if parent is not None:
         events.append(_child_of(ask, parent, born))
+    if not original.has(ask.sender):
+        events.append(notice.forked(ask, original, sidebar_id))
     return Decision(
         tuple(events), _told(sidebar_id, members, ranges, ask) | {"forked_from": original.sidebar_id}
     )
+
+
+def forked_with(original: Sidebar, command: SidebarFork) -> list[str]:
+    """Whom a fork brings in beside its sender: everybody of the original, unless it says whom."""
+    return list(original.members) if command.participants is None else command.participants
 
 
 def _child_of(ask: Ask, parent: Sidebar, born: SidebarSpawn | SidebarFork) -> Outgoing:
@@ -140,18 +150,21 @@ def _child_of(ask: Ask, parent: Sidebar, born: SidebarSpawn | SidebarFork) -> Ou
     return Outgoing(InContext(parent.sidebar_id, "life"), Lane(parent.priority.value), told)
 
 
-def _require_free(ask: Ask, sidebar_id: str) -> Decision | None:
-    """None if the id is free; a repetition if this very command took it.
+def _free_id(ask: Ask, wanted: str | None) -> str:
+    """The id of the new sidebar: the wanted one if it is free, and one like it if it is that of a sidebar
+    which the sender may not look at. The result says which it is.
 
     Raises:
-        Conflict: somebody else has it.
+        Conflict: a sidebar has it that the sender may look at, or somebody else wants it at the same time.
     """
+    sidebar_id = ask.new_id(wanted)
     taken = ask.known.get(sidebar_id)
-    if taken is not None and ask.key in taken.applied:
-        return Decision(repeated=True)
+    if taken is not None and not ask.raced and not ask.may(Action.LOOK, taken):
+        sidebar_id = ask.another_id(sidebar_id)
+        taken = ask.known.get(sidebar_id)
     if taken is not None or sidebar_id == MAIN:
         raise Conflict(f"The id {sidebar_id} is in use; choose another or leave it out.", field="sidebar_id")
-    return None
+    return sidebar_id
 
 
 def _together(sender: str, coordinator: str | None, others: list[str]) -> list[str]:

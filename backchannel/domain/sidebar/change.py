@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from backchannel.domain.decision import Decision, Outgoing
+from backchannel.domain.invitation import MOST_DEPARTURES
 from backchannel.domain.rights import Action
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.moves import require_move
 from backchannel.domain.sidebar.state import Sidebar
-from backchannel.errors import IllegalTransition, TooLarge
+from backchannel.errors import Forbidden, IllegalTransition, TooLarge
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.sidebar import (
     SidebarInvite,
@@ -42,8 +43,25 @@ def invite(ask: Ask, command: SidebarInvite) -> Decision:
         )
     if not fresh:
         return Decision(result=_standing(sidebar) | {"invited": []})
+    _leave_in_peace(sidebar, fresh)
+    ask.require_welcome(fresh, "agents")
     told = command.model_copy(update={"agents": fresh})
     return one(ask, sidebar, told, members=members, invited=fresh)
+
+
+def _leave_in_peace(sidebar: Sidebar, agents: list[str]) -> None:
+    """
+    Raises:
+        Forbidden: one of them has left it again and again.
+    """
+    departures = dict(sidebar.departures)
+    for agent in agents:
+        if departures.get(agent, 0) >= MOST_DEPARTURES:
+            raise Forbidden(
+                f"{agent} has left the sidebar {sidebar.sidebar_id} {departures[agent]} times; it can join"
+                " by itself.",
+                field="agents",
+            )
 
 
 def join(ask: Ask, command: SidebarJoin) -> Decision:

@@ -54,6 +54,8 @@ def merge(ask: Ask, command: SidebarMerge) -> Decision:
 def brings(ask: Ask) -> tuple[str, ...]:
     """The contexts whose content a merge brings to the parent; none where nothing comes of it.
 
+    A child that ends with it brings nothing up which its merger may not read.
+
     Raises:
         IllegalTransition: there are open children, and the command does not say what becomes of them.
     """
@@ -64,7 +66,7 @@ def brings(ask: Ask) -> tuple[str, ...]:
     if not ask.may(Action.MERGE, sidebar):
         return ()
     children = _open_children(ask, sidebar, command) if command.open_children == "merge" else []
-    return (sidebar.sidebar_id, *(child.sidebar_id for child in children))
+    return (sidebar.sidebar_id, *(each.sidebar_id for each in children if ask.may(Action.READ, each)))
 
 
 def archive(ask: Ask, command: SidebarArchive) -> Decision:

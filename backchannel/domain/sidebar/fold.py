@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from backchannel.protocol.sidebar import (
     SidebarCleanupWarning,
     SidebarClosed,
     SidebarFork,
+    SidebarLeave,
     SidebarMerge,
     SidebarMessageBody,
     SidebarPause,
@@ -89,6 +90,7 @@ def _born(event: SidebarMessageBody, sequence: int) -> Sidebar | None:
         last_activity=moment,
         acted=sequence,
         applied=(event.cause,) if event.cause else (),
+        put_in=_put_in((), members, event),
     )
 
 
@@ -108,7 +110,33 @@ def _remember(sidebar: Sidebar, event: SidebarMessageBody, sequence: int) -> Sid
         last_activity=sidebar.last_activity if ours else rfc3339(event.timestamp),
         acted=sidebar.acted if ours else sequence,
         applied=(*sidebar.applied, event.cause)[-REMEMBERED:] if event.cause else sidebar.applied,
+        put_in=_put_in(
+            sidebar.put_in, [agent for agent in members if not sidebar.has(agent)], event, members
+        ),
+        departures=_departures(sidebar, event),
     )
+
+
+def _put_in(
+    former: Iterable[tuple[str, str]],
+    fresh: Iterable[str],
+    event: SidebarMessageBody,
+    members: Collection[str] | None = None,
+) -> tuple[tuple[str, str], ...]:
+    """Who is in by another's doing and has not done anything to the sidebar since."""
+    by = event.by or event.sender_agent_id or ""
+    still = [
+        (agent, other) for agent, other in former if agent != by and (members is None or agent in members)
+    ]
+    return (*still, *((agent, by) for agent in fresh if agent != by))
+
+
+def _departures(sidebar: Sidebar, event: SidebarMessageBody) -> tuple[tuple[str, int], ...]:
+    if not isinstance(event, SidebarLeave) or event.by is None:
+        return sidebar.departures
+    counted = dict(sidebar.departures)
+    counted[event.by] = counted.get(event.by, 0) + 1
+    return tuple(counted.items())
 
 
 def _changed(sidebar: Sidebar, event: SidebarMessageBody, sequence: int) -> Sidebar:
@@ -144,8 +172,9 @@ def _changed(sidebar: Sidebar, event: SidebarMessageBody, sequence: int) -> Side
 def _waiting(sidebar: Sidebar, event: SidebarWaitingUpdate) -> Sidebar:
     """It waits; or somebody waits for it; or what it waits for takes longer than was thought."""
     if event.sidebar_id != sidebar.sidebar_id:
-        others = tuple(name for name in sidebar.awaited_by if name != event.sidebar_id)
-        return replace(sidebar, awaited_by=(*others, event.sidebar_id))
+        waiter = (event.sidebar_id, event.sender_agent_id or event.by or "")
+        others = tuple(known for known in sidebar.waiters if known != waiter)
+        return replace(sidebar, waiters=(*others, waiter))
     if event.overdue:
         late = replace(sidebar.waiting, overdue=True) if sidebar.waiting else None
         return replace(sidebar, waiting=late)

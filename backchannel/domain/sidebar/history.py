@@ -102,8 +102,8 @@ def _about(sidebar_id: str, event: SidebarMessageBody) -> str | None:
     match event:
         case SidebarChildSpawn(child_sidebar_id=other):
             return other
-        case SidebarFork(original_sidebar_id=other):
-            return other
+        case SidebarFork(original_sidebar_id=other, new_sidebar_id=fresh):
+            return fresh if other == sidebar_id else other
         case SidebarMerge(sidebar_id=other) | SidebarClosed(sidebar_id=other) if other != sidebar_id:
             return other
         case SidebarWaitingUpdate(sidebar_id=other) if other != sidebar_id:

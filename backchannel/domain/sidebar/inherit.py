@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backchannel.domain.sidebar.state import Sidebar
 from backchannel.protocol.identifier import MAIN
 from backchannel.protocol.sidebar import ContextRange
@@ -17,6 +19,14 @@ def inherited_by_child(parent: Sidebar | None, *, start: str, head: str, depth: 
     return [nearest, *(parent.inherited if parent else ())][:depth]
 
 
-def inherited_by_fork(original: Sidebar, *, start: str, head: str) -> list[ContextRange]:
-    """A fork sees the whole of the original, and all that it saw."""
-    return [ContextRange(context_id=original.sidebar_id, start=start, to=head), *original.inherited]
+def inherited_by_fork(
+    original: Sidebar, *, start: str, head: str, stays: Sequence[ContextRange] | None = None
+) -> list[ContextRange]:
+    """A fork sees of the original what its forker could read there, and all that the original saw.
+
+    Args:
+        stays: where the forker was in it; None for one who may read the whole.
+    """
+    if stays is None:
+        stays = (ContextRange(context_id=original.sidebar_id, start=start, to=head),)
+    return [*stays, *original.inherited] if stays else []

@@ -64,9 +64,10 @@ class Sidebar:
 
     ``members`` are its participants now, ``invited`` everyone who ever was one and may come back.
     ``inherited`` are stretches of other contexts, nearest ancestor first; what was said here is not among
-    them. ``children`` maps each child to whether it is still open. ``awaited_by`` are sidebars that said they
-    wait for this one; some may have gone on. ``acted`` is the position of the last event that was not the
-    platform's own.
+    them. ``children`` maps each child to whether it is still open. ``waiters`` are sidebars that said they
+    wait for this one, each with the agent who said so; some may have gone on. ``acted`` is the position of
+    the last event that was not the platform's own. ``put_in`` are participants whom somebody else brought in
+    and who have not changed anything since, each with who did; ``departures`` how often who has left.
     """
 
     sidebar_id: str
@@ -89,7 +90,7 @@ class Sidebar:
     children: tuple[tuple[str, bool], ...] = ()
     child_results: tuple[Any, ...] = ()
     waiting: Waiting | None = None
-    awaited_by: tuple[str, ...] = ()
+    waiters: tuple[tuple[str, str], ...] = ()
     warned: Warned | None = None
     acted: int = 0
     resume_condition: str | None = None
@@ -97,6 +98,13 @@ class Sidebar:
     ending: Ending | None = None
     last_activity: str = ""
     applied: tuple[str, ...] = ()
+    put_in: tuple[tuple[str, str], ...] = ()
+    departures: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def awaited_by(self) -> tuple[str, ...]:
+        """The sidebars that said they wait for this one, each once."""
+        return tuple(dict.fromkeys(name for name, _ in self.waiters))
 
     @property
     def open(self) -> bool:

@@ -8,12 +8,13 @@ from itertools import pairwise
 from uuid import UUID
 
 from backchannel.domain.decision import Decision, Outgoing
-from backchannel.domain.rights import Action
+from backchannel.domain.rights import Action, Asker, may
 from backchannel.domain.sidebar.ask import Ask
 from backchannel.domain.sidebar.change import one, open_for
 from backchannel.domain.sidebar.moves import require_move
+from backchannel.domain.sidebar.notice import waited_for
 from backchannel.domain.sidebar.state import OTHER_SIDEBAR, Sidebar
-from backchannel.errors import NotFound, TooLarge, WouldDeadlock
+from backchannel.errors import TooLarge, WouldDeadlock
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import Message, rfc3339
@@ -25,21 +26,33 @@ WAITS = "waits"
 """What two decisions of one group may not add to at once: together they might close a circle."""
 MOST_AWAITED = 64
 MOST_WAITING = 256
+MOST_WAITING_OF_ONE = 64
+"""Sidebars of which one agent may say that they wait for the same other one: room is left for others."""
 
 
 def awaited(command: SidebarWaitingUpdate) -> tuple[str, ...]:
-    """The sidebars a command waits for. What else may be waited for has references of its own kind."""
-    return tuple(dict.fromkeys(command.dependency_refs)) if command.waiting_for == OTHER_SIDEBAR else ()
+    """The sidebars a command waits for. What else may be waited for has references of its own kind.
+
+    Raises:
+        TooLarge: they are too many, whatever they are; nobody need look them up.
+    """
+    names = tuple(dict.fromkeys(command.dependency_refs))
+    if len(names) > MOST_AWAITED:
+        raise TooLarge(
+            f"A sidebar can wait for {MOST_AWAITED} others at a time, not for {len(names)}.",
+            field="dependency_refs",
+        )
+    return names if command.waiting_for == OTHER_SIDEBAR else ()
 
 
 def wait(ask: Ask, command: SidebarWaitingUpdate) -> Decision:
     """Say what is waited for; said again, it replaces what was said before.
 
-    Sidebars that are waited for keep that in their own lives, in the same step. Of those that have ended
-    already it is told at once.
+    Sidebars that are waited for keep that in their own lives, in the same step; in the platform's words, and
+    once, however often it is said. Of those that have ended already it is told at once.
 
     Raises:
-        NotFound: one of the sidebars does not exist.
+        Forbidden: the sender may not have one of the sidebars waited for, or there is none.
         WouldDeadlock: waiting for them would close a circle; the sentence names it.
         TooLarge: too many wait, or are waited for.
     """
@@ -52,10 +65,13 @@ def wait(ask: Ask, command: SidebarWaitingUpdate) -> Decision:
     until = None if estimate is None else rfc3339(ask.now + timedelta(seconds=estimate))
     said = command.model_copy(update={"until": until, "overdue": False})
     decision = one(ask, sidebar, said, status=SidebarStatus.WAITING)
-    event = decision.events[0].message
     still = [other for other in others if other.open]
     over = [other for other in others if not other.open]
-    told = [_on_life_of(other, event.model_copy(update=_as_of(other))) for other in still]
+    told = [
+        waited_for(ask, other, sidebar.sidebar_id)
+        for other in still
+        if (sidebar.sidebar_id, ask.sender) not in other.waiters
+    ]
     told += [_ended(ask, sidebar, other, other.status, SidebarStatus.WAITING) for other in over]
     result = {
         "until": until,
@@ -75,8 +91,17 @@ def told_to_waiting(ask: Ask, ended: Mapping[str, SidebarStatus], but: str = "")
             waiter = ask.known.get(name)
             if waiter is None or name == but or name in ended or sidebar_id not in waiter.waits_for:
                 continue
+            if not _may_still_be_told(ask, sidebar, name):
+                continue
             told.append(_ended(ask, waiter, sidebar, status, waiter.status))
     return tuple(told)
+
+
+def _may_still_be_told(ask: Ask, ended: Sidebar, waiting_id: str) -> bool:
+    """Whether one of those who said that it waits may still look at what has ended."""
+    parent = ask.known.get(ended.parent_id)
+    askers = (agent for name, agent in ended.waiters if name == waiting_id)
+    return any(may(Action.LOOK, Asker(agent), ended, parent) for agent in askers)
 
 
 def overdue(sidebar: Sidebar | None, cause: str, message_id: UUID, now: datetime) -> Decision:
@@ -108,26 +133,25 @@ def overdue(sidebar: Sidebar | None, cause: str, message_id: UUID, now: datetime
 
 
 def _others(ask: Ask, command: SidebarWaitingUpdate) -> list[Sidebar]:
-    names = awaited(command)
-    if len(names) > MOST_AWAITED:
+    others = [ask.require(Action.AWAIT, name, "dependency_refs") for name in awaited(command)]
+    for other in others:
+        if other.open and (command.sidebar_id, ask.sender) not in other.waiters:
+            _require_room(other, ask.sender)
+    return others
+
+
+def _require_room(other: Sidebar, sender: str) -> None:
+    """
+    Raises:
+        TooLarge: as many wait for it as may, of this sender or in all.
+    """
+    own = sum(1 for _, agent in other.waiters if agent == sender)
+    if own >= MOST_WAITING_OF_ONE or len(other.waiters) >= MOST_WAITING:
         raise TooLarge(
-            f"A sidebar can wait for {MOST_AWAITED} others at a time, not for {len(names)}.",
+            f"{len(other.waiters)} sidebars have waited for {other.sidebar_id} already, {own} of them by the"
+            f" word of {sender}; wait for one of those.",
             field="dependency_refs",
         )
-    if missing := [name for name in names if ask.known.get(name) is None]:
-        raise NotFound(f"There is no sidebar {', '.join(missing)} to wait for.", field="dependency_refs")
-    others = [ask.existing(name) for name in names]
-    for other in others:
-        if (
-            other.open
-            and command.sidebar_id not in other.awaited_by
-            and len(other.awaited_by) >= MOST_WAITING
-        ):
-            raise TooLarge(
-                f"{MOST_WAITING} sidebars have waited for {other.sidebar_id} already; wait for one of them.",
-                field="dependency_refs",
-            )
-    return others
 
 
 def _refuse_circle(ask: Ask, sidebar: Sidebar, others: list[Sidebar]) -> None:
@@ -143,7 +167,8 @@ def _refuse_circle(ask: Ask, sidebar: Sidebar, others: list[Sidebar]) -> None:
     while frontier:
         name, path = frontier.pop(0)
         if name == start:
-            circle = ", ".join(f"{waiter} waits for {other}" for waiter, other in pairwise(path))
+            shown = (_name_of(ask, each) for each in path)
+            circle = ", ".join(f"{waiter} waits for {other}" for waiter, other in pairwise(shown))
             raise WouldDeadlock(
                 f"That would never end: {circle}. One of them must go on without waiting.",
                 field="dependency_refs",
@@ -155,13 +180,14 @@ def _refuse_circle(ask: Ask, sidebar: Sidebar, others: list[Sidebar]) -> None:
         frontier += [(further, (*path, further)) for further in found.waits_for]
 
 
+def _name_of(ask: Ask, sidebar_id: str) -> str:
+    """Its name, for who may look at it."""
+    found = ask.known.get(sidebar_id)
+    return sidebar_id if found is not None and ask.may(Action.LOOK, found) else "another sidebar"
+
+
 def _on_life_of(sidebar: Sidebar, event: Message) -> Outgoing:
     return Outgoing(InContext(sidebar.sidebar_id, "life"), Lane(sidebar.priority.value), event)
-
-
-def _as_of(sidebar: Sidebar) -> dict[str, object]:
-    """How a sidebar stands on whose life something is told that changes nothing in it."""
-    return {"status": sidebar.status, "old_status": None, "members": list(sidebar.members)}
 
 
 def _ended(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +14,9 @@ from backchannel.domain.decision import Decision, Outgoing, Timer
 from backchannel.domain.execution import CALL, Execution, ended_by_agent
 from backchannel.domain.execution import SERVICE as GRANT
 from backchannel.domain.settings import Approvals
-from backchannel.domain.supervision.allowance import Allowance, read_wish, with_allowance
+from backchannel.domain.supervision.allowance import Allowance, read_wish, seen_in, with_allowance
 from backchannel.domain.supervision.conditions import understood
+from backchannel.domain.supervision.moment import moment
 from backchannel.domain.supervision.open import (
     AGAIN,
     SERVICE,
@@ -34,16 +35,13 @@ from backchannel.protocol.identifier import OPERATOR
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.supervision import ApprovalResponse, ToolResult
 
-LONGEST = 30 * 86_400.0
-"""Seconds for which a request may be put off."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer, and who gives it; `kind` is agent, human, service or operator, and comes from the token.
 
-    `first`: it is decided by it for the first time, not for one more of a flock.
-    `forbidden` says why nobody can approve it any more.
+    `first`: it is the one that the answer is about, not one more that is decided with it.
+    `forbidden` says why nobody can approve it any more, `unfit` why this human decides nothing about it.
     """
 
     message: ApprovalResponse
@@ -54,6 +52,7 @@ class Answer:
     sign: Sign
     forbidden: str | None
     first: bool = True
+    unfit: str | None = None
 
 
 def answered(request: Request | None, answer: Answer) -> Decision:
@@ -70,7 +69,8 @@ def answered(request: Request | None, answer: Answer) -> Decision:
     if not request.open:
         raise Conflict(
             f"{request.decided_by or 'The policy'} has decided this before: {request.state},"
-            f" because {request.reason}"
+            f" because {request.reason}",
+            field="request_id",
         )
     message = answer.message
     if message.approved and message.reschedule is not None:
@@ -88,29 +88,21 @@ def answered(request: Request | None, answer: Answer) -> Decision:
     return _approved(request, answer, cause) if message.approved else _denied(request, answer, cause)
 
 
-def answered_together(asked: Request | None, others: Sequence[Request], answer: Answer) -> Decision:
-    """One answer for a request and for the others of its flock that wait still. Raises as `answered`."""
-    whole = answered(asked, answer)
-    again = replace(answer, first=False)
-    also = [answered(one, again) for one in others if one.open and one.leader == (asked and asked.leader)]
-    for one in also:
-        whole = replace(
-            whole,
-            events=(*whole.events, *one.events),
-            marks=(*whole.marks, *one.marks),
-            timers=(*whole.timers, *one.timers),
-            deeds=(*whole.deeds, *one.deeds),
-            calls=(*whole.calls, *one.calls),
-        )
-    requests = [str(one.result["request_id"]) for one in also]
-    return replace(whole, result={**whole.result, "together_with": requests}) if also else whole
+def unanswered(
+    request: Request | None,
+    settings: Approvals,
+    message_id: UUID,
+    now: datetime,
+    gone: Collection[str] = (),
+) -> Decision:
+    """The time of whoever was asked is over: ask the next one, or deny.
 
-
-def unanswered(request: Request | None, settings: Approvals, message_id: UUID, now: datetime) -> Decision:
-    """The time of whoever was asked is over: ask the next one, or deny."""
+    Args:
+        gone: those who were to be asked and may not decide it any more; nothing is shown to them.
+    """
     if request is None or request.state != "pending" or (request.until or 0) > now.timestamp():
         return Decision()
-    rest = [name for name in request.ladder if name not in request.asked]
+    rest = [name for name in request.ladder if name not in request.asked and name not in gone]
     if not rest:
         return _given_up(request, message_id, now)
     until = now + timedelta(seconds=settings.timeout)
@@ -123,13 +115,19 @@ def unanswered(request: Request | None, settings: Approvals, message_id: UUID, n
     )
 
 
-def asked_again(request: Request | None, settings: Approvals, message_id: UUID, now: datetime) -> Decision:
-    """The time has come for which it was put off."""
+def asked_again(
+    request: Request | None,
+    settings: Approvals,
+    message_id: UUID,
+    now: datetime,
+    gone: Collection[str] = (),
+) -> Decision:
+    """The time has come for which it was put off. `gone` as for `unanswered`."""
     if request is None or request.state != "rescheduled":
         return Decision()
     until = now + timedelta(seconds=settings.timeout)
-    asked = list(dict.fromkeys([*([request.decided_by] if request.decided_by in request.ladder else []),
-                                *request.ladder[:1]]))[:1]  # fmt: skip
+    ladder = [name for name in request.ladder if name not in gone]
+    asked = [request.decided_by] if request.decided_by in ladder else ladder[:1]
     request = replace(request, state="pending", asked=asked, until=until.timestamp(), decided_by=None)
     told = [question(request, name, message_id, now, again=True) for name in asked]
     return Decision(
@@ -182,6 +180,8 @@ def _theirs(request: Request | None, answer: Answer) -> Request:
         raise NotFound(f"There is no request {answer.message.request_id} for {answer.by} to decide.")
     if answer.by == request.agent:
         raise Forbidden("Nobody decides about their own request.", field="request_id")
+    if answer.unfit is not None:
+        raise Forbidden(f"{answer.by} does not decide this: {answer.unfit}.", field="request_id")
     return request
 
 
@@ -213,7 +213,7 @@ def _denied(request: Request, answer: Answer, cause: str) -> Decision:
 
 
 def _put_off(request: Request, answer: Answer, cause: str) -> Decision:
-    at = _moment(answer.message.reschedule, answer.now)
+    at = moment(answer.message.reschedule, answer.now)
     request = replace(request, state="rescheduled", until=at.timestamp())
     return Decision(
         events=_told(request, answer),
@@ -277,39 +277,10 @@ def _allowance(request: Request, answer: Answer, conditions: list[dict[str, Any]
         path_prefix=prefix,
         equal=equal,
         conditions=conditions,
+        seen=seen_in(request.params, prefix, equal),
+        made_at=answer.now.timestamp(),
     )
 
 
 def _no_more(name: str, request: Request) -> Timer:
     return Timer(SERVICE, name, request.request_id, None)
-
-
-def _moment(said: Any, now: datetime) -> datetime:
-    """A moment as an answer may say it: seconds from now, or RFC 3339; bare or as ``after`` or ``at``."""
-    match said:
-        case {"after": inner} | {"at": inner} | {"seconds": inner}:
-            return _moment(inner, now)
-        case bool():
-            at = None
-        case int() | float():
-            at = now + timedelta(seconds=said) if 0 < said <= LONGEST else None
-        case str() if said.isdecimal():
-            return _moment(int(said), now)
-        case str():
-            at = _read(said)
-        case _:
-            at = None
-    if at is None or not now < at <= now + timedelta(seconds=LONGEST):
-        raise BadMessage(
-            "'reschedule' takes seconds from now, or a moment to come (RFC 3339), thirty days ahead at most.",
-            field="reschedule",
-        )
-    return at
-
-
-def _read(text: str) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

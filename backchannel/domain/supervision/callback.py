@@ -15,6 +15,9 @@ from backchannel.domain.canonical import canonical
 from backchannel.errors import Expired, Forbidden
 
 AUDIENCE = "backchannel-answer"
+MAY_SAY = frozenset(
+    {"message_id", "request_id", "approved", "reason", "alternatives", "conditions", "reschedule"}
+)
 SIGNATURE, TIMESTAMP = "X-Backchannel-Signature", "X-Backchannel-Timestamp"
 
 
@@ -59,6 +62,21 @@ class Leave:
         if found.exp <= now:
             raise Expired("The leave to answer has lapsed; answer in another way.")
         return found
+
+
+def narrowed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer on leave may say: of its one request, and of nothing else.
+
+    Raises:
+        Forbidden: it wants to decide more, or for longer.
+    """
+    wider = sorted(name for name in ("together", "decisions", "allow") if fields.get(name))
+    if wider:
+        raise Forbidden(
+            f"Leave to answer is for one request, once; {', '.join(wider)} needs a token of the human.",
+            field=wider[0],
+        )
+    return {name: value for name, value in fields.items() if name in MAY_SAY}
 
 
 def call(

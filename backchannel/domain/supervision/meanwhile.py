@@ -36,3 +36,21 @@ def why_not_any_more(
     if inforce.revoked_before is not None and asked_at < inforce.revoked_before:
         return f"the token with which {agent} asked was revoked by {inforce.by}"
     return None
+
+
+def why_not_to_decide(human: str, inforce: InForce | None, since: float) -> str | None:
+    """Why what a human said or was asked to say does not count any more; None if it does.
+
+    Args:
+        inforce: the rights of the human in force now.
+        since: when it was said, or when leave to say it was given; seconds since 1970.
+    """
+    if inforce is None:
+        return None
+    if inforce.level == "locked":
+        return f"{human} was locked by {inforce.by}"
+    if inforce.barred_until is not None and since < inforce.barred_until:
+        return f"{human} was sent away by {inforce.by}"
+    if inforce.revoked_before is not None and since < inforce.revoked_before:
+        return f"the tokens of {human} were revoked by {inforce.by}"
+    return None

@@ -8,19 +8,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backchannel.domain.audit import Deed
-from backchannel.domain.canonical import digest
+from backchannel.domain.canonical import canonical, digest
 from backchannel.domain.decision import Call, Decision, Outgoing, Timer
 from backchannel.domain.execution import calling, offer
 from backchannel.domain.grant import Grant, digest_of_action
 from backchannel.domain.settings import Approvals
 from backchannel.domain.supervision.allowance import Allowance, covering
 from backchannel.domain.supervision.conditions import Condition, enforced
+from backchannel.domain.supervision.denials import LARGEST as LARGEST_DENIED
+from backchannel.domain.supervision.denials import Denials, on_record
 from backchannel.domain.supervision.flock import Flock, joined, place_of
 from backchannel.domain.supervision.habit import Habit
 from backchannel.domain.supervision.policy import Chain, Judgement, judge
 from backchannel.domain.supervision.request import Request
-from backchannel.domain.supervision.risk import Risk, alternatives, assess
+from backchannel.domain.supervision.risk import Risk, alternatives
 from backchannel.domain.supervision.saying import decision, question
+from backchannel.domain.supervision.showing import cut
+from backchannel.errors import TooLarge
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.message import rfc3339
 from backchannel.protocol.supervision import ToolRequest
@@ -29,6 +33,10 @@ SERVICE = "supervision"
 WAIT, AGAIN = "wait", "again"
 GRAVE = ("high", "critical")
 """Risks of which the supervisor is told at once, also where a level lets the call go on."""
+MOST_PARAMS = 262_144
+"""Bytes of the parameters of one call, as canonical JSON."""
+MOST_REASONING = 65_536
+"""Bytes of what an agent says in favour of it."""
 Sign = Callable[[Grant], str]
 NO_CHAIN, NO_HABIT = Chain(), Habit()
 
@@ -39,10 +47,12 @@ class Ask:
 
     Args:
         claims: what the asker may do now: its token, narrowed by the rights in force.
+        risk: of exactly this call.
         chain, run: the run of calls it belongs to, and where that is marked.
         allowances: what humans allowed for a while, in force now.
         pending: how many requests of this agent wait already.
         flock: requests of this kind that came shortly before.
+        denials: how often this agent was denied something of late.
     """
 
     message: ToolRequest
@@ -51,12 +61,14 @@ class Ask:
     now: datetime
     settings: Approvals
     sign: Sign
+    risk: Risk
     chain: Chain = NO_CHAIN
     habit: Habit = NO_HABIT
     allowances: Sequence[Allowance] = ()
     pending: int = 0
     flock: Flock | None = None
     run: str | None = None
+    denials: Denials | None = None
 
     @property
     def agent(self) -> str:
@@ -70,39 +82,56 @@ class Ask:
         return list(dict.fromkeys(name for name in named if name and name != self.agent))
 
 
-def judged(ask: Ask) -> tuple[Risk, Judgement, Allowance | None]:
+def judged(ask: Ask) -> tuple[Judgement, Allowance | None]:
     """What policy makes of it, and the allowance that stands for an approval, if one does."""
     message = ask.message
-    risk, judgement = _judged_by_policy(ask)
+    judgement = _judged_by_policy(ask)
     if judgement.verb != "ask":
-        return risk, judgement, None
+        return judgement, None
     if ask.pending >= ask.settings.most_pending:
         why = f"{ask.pending} requests of {ask.agent} wait for an answer already"
-        return risk, Judgement("deny", (why,)), None
-    allowed = covering(ask.allowances, ask.agent, message.tool, message.params, risk, ask.now)
-    return risk, judgement, allowed
+        return Judgement("deny", (why,)), None
+    return judgement, covering(ask.allowances, ask.agent, message.tool, message.params, ask.risk, ask.now)
 
 
-def _judged_by_policy(ask: Ask) -> tuple[Risk, Judgement]:
-    risk = assess(ask.message.tool, ask.message.params, ask.settings.rules)
-    unusual = ask.habit.unusual(ask.message.tool, risk.paths, ask.now)
-    return risk, judge(ask.message.tool, ask.claims, risk, ask.chain, unusual)
+def _judged_by_policy(ask: Ask) -> Judgement:
+    unusual = ask.habit.unusual(ask.message.tool, ask.risk.paths, ask.now)
+    return judge(ask.message.tool, ask.claims, ask.risk, ask.chain, unusual)
 
 
 def asks(ask: Ask) -> bool:
     """Whether policy wants a human to be asked; then allowances and what waits already matter, too."""
-    return _judged_by_policy(ask)[1].verb == "ask"
+    return _judged_by_policy(ask).verb == "ask"
+
+
+def denies(ask: Ask) -> bool:
+    """Whether it is denied; then it matters how often that happened of late."""
+    return judged(ask)[0].verb == "deny"
+
+
+def require_bounded(message: ToolRequest) -> None:
+    """Raises TooLarge: nobody could read it before deciding."""
+    for name, most, value in (
+        ("params", MOST_PARAMS, message.params),
+        ("agent_reasoning", MOST_REASONING, message.agent_reasoning),
+    ):
+        if (size := len(canonical(value))) > most:
+            raise TooLarge(
+                f"A request for a tool takes {most} bytes of {name}, and these are {size}; store what is"
+                " large and say where it lies.",
+                field=name,
+            )
 
 
 def opened(ask: Ask) -> Decision:
     """What follows from a tool request."""
-    risk, judgement, allowed = judged(ask)
-    request = _request(ask, risk, judgement)
+    judgement, allowed = judged(ask)
+    request = _request(ask, judgement)
     match judgement.verb:
         case "deny":
             return _denied(ask, request)
         case "ask" if allowed is None:
-            return _asked(ask, request, risk)
+            return _asked(ask, request)
     if allowed is not None:
         by = f"{allowed.by} allowed this until {allowed.until_text}"
         request = replace(request, decided_by=allowed.by, reason=by, conditions=list(allowed.conditions))
@@ -164,7 +193,7 @@ def waiting(request: Request) -> Timer:
     return Timer(SERVICE, WAIT, request.request_id, _at(request.until))
 
 
-def _request(ask: Ask, risk: Risk, judgement: Judgement) -> Request:
+def _request(ask: Ask, judgement: Judgement) -> Request:
     message = ask.message
     states: Mapping[str, Any] = {"allow": "approved", "ask": "pending", "deny": "denied"}
     return Request(
@@ -176,7 +205,7 @@ def _request(ask: Ask, risk: Risk, judgement: Judgement) -> Request:
         digest=digest_of_action(ask.group, ask.agent, message.tool, message.params),
         policy=ask.settings.rules.version,
         level=ask.claims.supervision_level,
-        risk=risk.shown(),
+        risk=ask.risk.shown(),
         reasons=[*judgement.reasons, *(f"unusual: {flag}" for flag in judgement.flags)],
         state=states[judgement.verb],
         asked_at=rfc3339(ask.now),
@@ -184,7 +213,7 @@ def _request(ask: Ask, risk: Risk, judgement: Judgement) -> Request:
         asked=[],
         agent_reasoning=message.agent_reasoning,
         chain=message.chain,
-        alternatives=alternatives(risk),
+        alternatives=alternatives(ask.risk),
         reason="; ".join(judgement.reasons),
         run=ask.run,
     )
@@ -206,7 +235,7 @@ def _allowed(ask: Ask, request: Request, judgement: Judgement) -> Decision:
     )
 
 
-def _asked(ask: Ask, request: Request, risk: Risk) -> Decision:
+def _asked(ask: Ask, request: Request) -> Decision:
     flock = joined(ask.flock, request.request_id, ask.settings.together, ask.now)
     until = ask.now + timedelta(seconds=ask.settings.timeout)
     asked = ask.ladder[:1]
@@ -216,7 +245,7 @@ def _asked(ask: Ask, request: Request, risk: Risk) -> Decision:
         "system_context": {"waiting_requests": ask.pending + 1, "level": request.level},
         "together": {"leader": flock.leader, "count": flock.count},
     }
-    place = place_of(ask.agent, request.tool, risk)
+    place = place_of(ask.agent, request.tool, ask.risk)
     told += [question(request, name, ask.message.message_id, ask.now, **context) for name in asked]
     intent, _ = deeds_of(request, "approval_requested")
     return Decision(
@@ -233,13 +262,18 @@ def _asked(ask: Ask, request: Request, risk: Risk) -> Decision:
 
 
 def _denied(ask: Ask, request: Request) -> Decision:
+    """Nothing will be done on it, so no more of it is kept than says what it was."""
+    said = {"params": request.params, "agent_reasoning": request.agent_reasoning}
+    kept = cut(said, LARGEST_DENIED)
     request = replace(request, state="denied", decided_at=rfc3339(ask.now))
-    return Decision(
+    request = replace(request, params=kept["params"], agent_reasoning=kept["agent_reasoning"])
+    decided = Decision(
         events=(decision(request, ask.message.message_id, ask.now),),
         result=_result(request),
         marks=(request.mark(),),
-        deeds=deeds_of(request, "denied"),
+        deeds=deeds_of(request, "denied", **{name: kept[name] for name in kept if name == "shortened"}),
     )
+    return on_record(decided, request, ask.denials, SERVICE, ask.now)
 
 
 def _flagged(request: Request, ask: Ask, judgement: Judgement) -> Outgoing:

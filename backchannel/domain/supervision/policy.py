@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 
 from backchannel.domain.supervision.risk import UNKNOWN, Risk
 from backchannel.domain.supervision.rules import LEVELS
-from backchannel.protocol.claims import Claims, SupervisionLevel
+from backchannel.protocol.claims import Claims, SupervisionLevel, ToolChains
 
 Verb = Literal["allow", "ask", "deny"]
 Standing = Literal["allowed", "restricted", "experimental", "blocked", "unknown"]
@@ -31,12 +31,22 @@ class Chain:
     """The chain that a request names, and the run of calls it belongs to: how many came before it in there.
 
     `begun` is how many runs of the chain began within the last hour. `before` is None for a request that
-    belongs to no run, and `begun` for one that begins none.
+    belongs to no run, and `begun` for one that begins none. `loose` is how many calls that continue no run
+    and name no chain the agent made within the last hour; None where its token does not limit those.
     """
 
     name: str | None = None
     before: int | None = None
     begun: int | None = None
+    loose: int | None = None
+
+
+def limits_what_is_loose(claims: Claims) -> bool:
+    """Whether a token limits also calls that name no chain: if it sets another length than the usual one.
+
+    The usual one was chosen by nobody, and an agent that works on many things is not held to it.
+    """
+    return claims.tool_chains.max_chain_length != ToolChains().max_chain_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,11 @@ def _chain_asks(tool: str, claims: Claims, risk: Risk, chain: Chain) -> list[str
         found.append(f"the chain {chain.name} is supervised")
     if chain.begun is not None and chain.begun >= (most := max(limits.max_chain_length, FEWEST_RUNS)):
         found.append(f"{chain.begun} runs of the chain began within an hour; only {most} may unasked")
+    if chain.loose is not None and chain.loose >= limits.max_chain_length:
+        found.append(
+            f"{chain.loose} calls within an hour say of no chain that they belong to it; the token lets"
+            f" {limits.max_chain_length} go on unasked"
+        )
     if (named := _named_by(limits.require_human_approval, tool, risk, chain)) is not None:
         found.append(f"the token asks for a human's approval of {named}")
     return found

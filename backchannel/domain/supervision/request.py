@@ -67,6 +67,11 @@ class Request:
         """Whether it still waits for somebody."""
         return self.state in ("pending", "rescheduled")
 
+    def answered_after(self, moment: float) -> bool:
+        """Whether somebody has answered since (seconds since 1970), if only that it be asked again."""
+        answered = self.decided_at
+        return answered is not None and datetime.fromisoformat(answered).timestamp() >= moment
+
     def mark(self) -> Mark:
         return Mark(place_of(self.request_id), asdict(self), KEPT_OPEN if self.open else KEPT)
 

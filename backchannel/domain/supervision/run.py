@@ -72,3 +72,11 @@ def beginnings_of(agent: str, request: ToolRequest) -> str | None:
     if request.chain is None and request.chain_id is None:
         return None
     return f"chain.{digest([agent, 'begun', request.chain])[:32]}"
+
+
+def loose_of(agent: str, request: ToolRequest) -> str | None:
+    """Where calls are counted that name no chain and continue no run; None for a call that names a chain.
+
+    What an agent does not say, and a trace that is new with every call, must not be a way around the length.
+    """
+    return f"chain.{digest([agent, 'loose'])[:32]}" if request.chain is None else None

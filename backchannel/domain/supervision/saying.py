@@ -8,6 +8,7 @@ from uuid import UUID
 
 from backchannel.domain.decision import Outgoing
 from backchannel.domain.supervision.request import Request
+from backchannel.domain.supervision.showing import LARGEST_ASKED, cut
 from backchannel.protocol.identifier import PLATFORM
 from backchannel.protocol.lane import Lane
 from backchannel.protocol.message import rfc3339
@@ -16,6 +17,10 @@ from backchannel.protocol.supervision import ApprovalRequest, ToolDecision
 
 MARKED = "[from the platform] "
 """So that nobody takes the platform's words for a human's."""
+
+WHOLE = (
+    "Read all of it before you decide: query approvals with this request_id, or `backchannel approvals show`."
+)
 
 _LANES = {"critical": Lane.CRITICAL, "high": Lane.HIGH}
 
@@ -47,7 +52,11 @@ def decision(request: Request, message_id: UUID, now: datetime, grant: str | Non
 
 
 def question(request: Request, supervisor: str, message_id: UUID, now: datetime, **more: Any) -> Outgoing:
-    """The request as a supervisor reads it."""
+    """The request as a supervisor reads it. What is too large for that is cut, and said to be: `shortened`
+    has the size and the SHA-256 of the whole, and `whole` says where it is read."""
+    told = cut({"params": request.params, "agent_reasoning": request.agent_reasoning}, LARGEST_ASKED)
+    if "shortened" in told:
+        more |= {"shortened": told["shortened"], "whole": WHOLE, "digest": request.digest}
     said = ApprovalRequest(
         message_id=message_id,
         timestamp=now,
@@ -55,9 +64,9 @@ def question(request: Request, supervisor: str, message_id: UUID, now: datetime,
         request_id=request.request_id,
         agent_id=request.agent,
         tool=request.tool,
-        params=request.params,
+        params=told["params"],
         risk=request.risk,
-        agent_reasoning=request.agent_reasoning,
+        agent_reasoning=told["agent_reasoning"],
         alternatives=request.alternatives or [],
         expires_at=_moment(request.until),
         reasons=request.reasons,

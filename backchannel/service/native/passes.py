@@ -63,6 +63,15 @@ class Passes:
         self._narrowest: dict[tuple[str, str], Claims | None] = {}
         self._barred: dict[tuple[str, str], float] = {}
         self._tail: Tail | None = None
+        self._listeners: list[Callable[[str, str], None]] = []
+
+    def on_change(self, listener: Callable[[str, str], None]) -> None:
+        """Tell it the group and the agent whenever a native connection of theirs comes or goes."""
+        self._listeners.append(listener)
+
+    def forget_change(self, listener: Callable[[str, str], None]) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     async def open(self) -> None:
         self._tail = await self._bucket.watch(">", self._take)
@@ -169,14 +178,15 @@ class Passes:
 
     def _take_pass(self, group: str, agent: str, server: str, client: int, value: Value | None) -> None:
         self._narrowest.pop((group, agent), None)
+        known = self._known.setdefault((group, agent), {})
         if value is not None:
-            known = self._known.setdefault((group, agent), {})
             known[server, client] = _read(group, agent, server, client, value)
-            return
-        known = self._known.get((group, agent), {})
-        known.pop((server, client), None)
+        else:
+            known.pop((server, client), None)
         if not known:
-            self._known.pop((group, agent), None)
+            del self._known[group, agent]
+        for listener in tuple(self._listeners):
+            listener(group, agent)
 
     def _take_bar(self, key: tuple[str, str], value: Value | None) -> None:
         try:

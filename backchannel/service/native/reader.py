@@ -79,6 +79,26 @@ class Reader:
             self._connection.emit(found, b"-NAK")
             return await self._hand_out(to, 1, await look(self._connection, self._group, self._agent))
 
+    async def narrow(self, horizon: Callable[[int], Awaitable[Horizon]]) -> None:
+        """Take back at once what it saw by a token that counts no more, what is to be repeated as well.
+
+        Args:
+            horizon: what it sees now.
+
+        Raises:
+            NotFound: it has no consumer.
+        """
+        async with self._lock:
+            standing = await look(self._connection, self._group, self._agent)
+            stood = self._stood if self._stood is not None else standing.delivered
+            now = await horizon(standing.born)
+            wanted = self._filters(now.behind(max(stood, standing.delivered)))
+            if not self._withdrawn(standing, wanted, now):
+                return
+            await refilter(self._connection, self._group, self._agent, wanted)
+            if standing.unacked:
+                await self._start_over(standing)
+
     async def _ready(self) -> tuple[int, Standing]:
         """How many messages may be released with the filters as they are; those are put right first."""
         standing = await ensure(self._connection, self._group, self._agent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pydantic_core
@@ -80,6 +81,8 @@ class Readers:
         )
         self._gone = asyncio.Event()
         self._over = False
+        self._changed: set[str] = set()
+        self._anything_changed = asyncio.Event()
         self.opened = asyncio.Event()
 
     async def run(self) -> None:
@@ -89,13 +92,18 @@ class Readers:
             await self._listening.subscribe(f"native.next.{self._stream}.*", self._pulled),
             await self._connection.subscribe(f"bc.{self._group}.evt.>", self._happened),
         ]
+        self._passes.on_change(self._came_or_went)
+        narrowing = self._loop.create_task(self._narrow_all())
         self.opened.set()
         try:
             await self._gone.wait()
         finally:
+            narrowing.cancel()
+            await asyncio.gather(narrowing, return_exceptions=True)
             await self._end(subscriptions)
 
     async def _end(self, subscriptions: list[Subscription]) -> None:
+        self._passes.forget_change(self._came_or_went)
         for subscription in subscriptions:
             subscription.close()
         self._over = True
@@ -126,6 +134,32 @@ class Readers:
         if claims is None:
             raise Forbidden(f"{agent} has not been let in, or its token counts no more; connect again.")
         return Horizon(born, self._membership.stretches_of(agent), tuple(claims.sidebar_access))
+
+    # ---- what tokens no longer give
+
+    def _came_or_went(self, group: str, agent: str) -> None:
+        """With a connection of an agent, what all of them are allowed may become less."""
+        if group == self._group and len(self._changed) < MOST_READERS:  # a pull puts it right as well
+            self._changed.add(agent)
+            self._anything_changed.set()
+
+    async def _narrow_all(self) -> None:
+        while True:
+            await self._anything_changed.wait()
+            self._anything_changed.clear()
+            while self._changed:
+                agent = self._changed.pop()
+                try:
+                    await self._reader(agent).narrow(partial(self._now_of, agent))
+                except BackchannelError as error:
+                    log.debug("native_consumer_not_narrowed", agent=agent, error=error.message)
+
+    async def _now_of(self, agent: str, born: int) -> Horizon:
+        """The same for somebody who may have no connection any more, and so sees nothing by a token."""
+        try:
+            return await self._horizon_of(agent, born)
+        except Forbidden:
+            return Horizon(born, self._membership.stretches_of(agent))
 
     def _reader(self, agent: str) -> Reader:
         reader = self._readers.get(agent)

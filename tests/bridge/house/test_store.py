@@ -43,7 +43,7 @@ async def test_what_may_not_be_stored_is_refused(platform: Platform) -> None:
     good = content("memory_update", context_id="main", exchange={"content": "x"})
     cases: list[tuple[dict[str, Any], dict[str, Any], int]] = [
         (good | {"context_id": "logins"}, {}, 403),
-        (good | {"context_id": "nowhere"}, {}, 422),
+        (good | {"context_id": "nowhere"}, {}, 403),
         (good | {"context_id": "a.b"}, {}, 422),
         (good | {"sender_agent_id": "bob"}, {}, 403),
         (content("agent_presence", status="idle"), {}, 422),

@@ -102,7 +102,7 @@ async def test_a_closed_sidebar_takes_no_messages(platform: Platform) -> None:
 
 async def test_an_unknown_sidebar_takes_no_messages(platform: Platform) -> None:
     ada = await platform.agent("ada")
-    assert (await ada.remember("x", context_id="nowhere"))["code"] == "not_found"
+    assert (await ada.remember("x", context_id="nowhere"))["code"] == "forbidden"
 
 
 async def test_a_sidebar_just_made_is_found_by_every_bridge(platform: Platform) -> None:
