@@ -10,10 +10,10 @@ BURST_SECONDS = 5.0
 ACKS_PER_SECOND = 5_000.0
 """A reader that catches up sends one for each message, and has a thousand unacknowledged at most."""
 
-WINDOW = 1.0
-FLOOD_MESSAGES = 3_000
-FLOOD_BYTES = 32 << 20
-"""Refused within WINDOW seconds: whoever goes on so far beyond what it was told does not listen."""
+FLOOD_MESSAGES, FORGOTTEN_MESSAGES = 3_000.0, 500.0
+FLOOD_BYTES, FORGOTTEN_BYTES = float(16 << 20), float(2 << 20)
+"""So much may be refused at once, and so much of it is forgotten a second: whoever goes on so far beyond what
+it was told does not listen. A number within one second would not do: a busy machine looks at fewer."""
 
 FIRST_LOCKOUT, LONGEST_LOCKOUT = 10.0, 300.0
 FORGIVEN = 600.0
@@ -32,10 +32,10 @@ class Flow:
     acks: TokenBucket
     size: TokenBucket
     largest: float
-    refused: int = 0
-    refused_bytes: int = 0
+    refused: float = 0.0
+    refused_bytes: float = 0.0
     floods: int = 0
-    _since: float = field(default=0.0)
+    _refused_at: float = field(default=0.0)
     _flooded: float = field(default=float("-inf"))
 
     @classmethod
@@ -55,10 +55,9 @@ class Flow:
 
     def refuse(self, size: int, now: float) -> None:
         """Something of this many bytes was refused."""
-        if now - self._since > WINDOW:
-            self._since, self.refused, self.refused_bytes = now, 0, 0
-        self.refused += 1
-        self.refused_bytes += size
+        passed, self._refused_at = now - self._refused_at, now
+        self.refused = max(0.0, self.refused - passed * FORGOTTEN_MESSAGES) + 1
+        self.refused_bytes = max(0.0, self.refused_bytes - passed * FORGOTTEN_BYTES) + size
 
     @property
     def floods_now(self) -> bool:
@@ -68,5 +67,5 @@ class Flow:
         """It floods: for how many seconds it is to be kept out, longer each time."""
         self.floods = self.floods + 1 if now - self._flooded < FORGIVEN else 1
         self._flooded = now
-        self.refused = self.refused_bytes = 0
+        self.refused = self.refused_bytes = 0.0
         return float(min(FIRST_LOCKOUT * 2 ** (self.floods - 1), LONGEST_LOCKOUT))

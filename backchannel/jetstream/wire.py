@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any, cast
 
 from nats.aio.client import Client, Srv
@@ -22,6 +23,9 @@ from backchannel.logger import Logger
 
 log = Logger(__name__)
 CRLF = b"\r\n"
+SLICE = 0.002
+"""Seconds for which messages are handed on before everybody else has a turn. nats-py reads on without one as
+long as something has come: who sends much would keep all others of the process waiting."""
 
 
 class LeanParser(Parser):
@@ -30,6 +34,7 @@ class LeanParser(Parser):
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._generation = 0
+        self._busy = 0.0
         super().__init__(wire)
 
     def reset(self) -> None:
@@ -41,6 +46,14 @@ class LeanParser(Parser):
         self._needed = 0
 
     async def parse(self, data: bytes = b"") -> None:
+        began = time.monotonic()
+        await self._parse(data)
+        self._busy += time.monotonic() - began
+        if self._busy > SLICE:  # nothing is half done here, whatever becomes of the connection meanwhile
+            self._busy = 0.0
+            await asyncio.sleep(0)
+
+    async def _parse(self, data: bytes) -> None:
         self._have += len(data)
         self._rest.append(data)
         if self._have < self._needed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from backchannel.jetstream.connection import Connection
 from backchannel.jetstream.page import page
@@ -33,18 +34,21 @@ class Ahead:
     lane: str
     kinds: Collection[str]
     beside: Collection[str]
-    _decided: dict[int, Record] = field(default_factory=dict)
+    _decided: dict[int, tuple[str, bytes]] = field(default_factory=dict)
     _behind: list[Record] = field(default_factory=list)
 
     def was_decided(self, record: Record) -> bool:
         """Whether the command whose turn it is was decided before; what came earlier is forgotten."""
         for sequence in [known for known in self._decided if known < record.sequence]:
             del self._decided[sequence]
-        known = self._decided.pop(record.sequence, None)
-        return known is not None and (known.subject, known.payload) == (record.subject, record.payload)
+        return self._decided.pop(record.sequence, None) == _mark(record)
+
+    def knows(self, record: Record) -> bool:
+        """Whether a command that waits was decided already."""
+        return record.sequence in self._decided
 
     def note(self, record: Record) -> None:
-        self._decided[record.sequence] = record
+        self._decided[record.sequence] = _mark(record)
 
     async def beside_of(self, head: Record, waiting: int) -> list[Record]:
         """Commands that may be decided with this one; none if nothing else waits. Raises Unavailable.
@@ -84,6 +88,11 @@ class Ahead:
 
     def _is_beside(self, record: Record) -> bool:
         return _kind(record) in self.beside
+
+
+def _mark(record: Record) -> tuple[str, bytes]:
+    """What tells it from a command of the same number in another life of the stream."""
+    return record.subject, blake2b(record.payload, digest_size=16).digest()
 
 
 def _kind(record: Record) -> str:

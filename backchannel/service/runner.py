@@ -28,6 +28,7 @@ from backchannel.service.context import Context
 from backchannel.service.declare import Answerer, Service
 from backchannel.service.follow import entries, refusal
 from backchannel.service.house import House
+from backchannel.service.overtake import Overtaking
 from backchannel.service.setaside import set_aside
 from backchannel.service.verdict import Retry, SetAside, Tell, verdict_on
 
@@ -88,12 +89,14 @@ class Runner:
     async def _lane(self, lane: Lane) -> None:
         kinds, beside = self._service.answerers.keys(), self._service.beside
         ahead = Ahead(self._house.connection, self._group, lane, kinds, beside)
+        overtaking = Overtaking(self._house.connection, self._group, lane, kinds, ahead.knows)
         work = await self._open(lane)
         settling: asyncio.Task[None] | None = None
         try:
             while True:
                 delivery = await work.take()
                 try:
+                    await self._decide_before(delivery, ahead, overtaking)
                     if await self._handle(delivery, ahead):
                         if settling is not None:
                             await settling
@@ -112,6 +115,26 @@ class Runner:
         filters = [command_subject(self._group, lane, "*", kind) for kind in kinds]
         name = f"{self._service.name}-{self._group}-{lane}"
         return await Work.open(self._house.connection, COMMANDS, name, filters, max_ack_pending=1)
+
+    async def _decide_before(self, delivery: Delivery, ahead: Ahead, overtaking: Overtaking) -> None:
+        """Where one sender has much waiting, nobody else waits for all of it. Raises nothing but the end.
+
+        One at a time, like all of the lane. What is refused now, or cannot be decided, is decided in its
+        turn: it may build on what was asked before it.
+        """
+        try:
+            others = await overtaking.before(delivery.record, delivery.behind)
+        except BackchannelError as error:  # then each is decided when its turn comes
+            log.info("nothing_overtakes", service=self._service.name, error=error.message)
+            return
+        for record in others:
+            try:
+                outcome = await self._answered(record)
+                if outcome.decision.repeated or await committed(self._house, outcome):
+                    ahead.note(record)
+            except Exception as error:
+                log.debug("not_decided_before", sequence=record.sequence, error=str(error))
+            overtaking.tried(record)
 
     async def _handle(self, delivery: Delivery, ahead: Ahead) -> bool:
         """Decide one command. Whether it is done; else the final word is said. Raises nothing but the end."""

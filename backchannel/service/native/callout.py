@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,9 @@ SUBJECT = "$SYS.REQ.USER.AUTH"
 AT_ONCE = 64
 TRIES = 5
 NOTES_PER_SECOND, MOST_NOTES = 2.0, 50.0
+LOGINS_PER_SECOND, MOST_LOGINS = 5.0, 30.0
+"""Of one agent: in the long run, and at once. Each of them is several requests."""
+MOST_KNOWN = 10_000
 MOST_CONNECTIONS = 2
 LONGEST = 100 * 31_536_000
 """Seconds for which a connection may be let in; the server counts in 64 bits of nanoseconds."""
@@ -88,6 +92,7 @@ class Callout:
         self._running: set[asyncio.Task[None]] = set()
         self._ink = TokenBucket(NOTES_PER_SECOND, MOST_NOTES)
         self._unnoted = 0
+        self._paces: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
         self._steps = composed(
             Door.NATIVE_LOGIN,
             At.ARRIVAL,
@@ -160,9 +165,20 @@ class Callout:
 
     async def _require_pace(self, login: Login) -> None:
         """Raises Flooded."""
-        if seconds := self._passes.barred_for(login.bearer.collaboration_group, login.bearer.sub):
+        self._require_quiet(login.bearer)
+        who = (login.bearer.collaboration_group, login.bearer.sub)
+        pace = self._paces.setdefault(who, TokenBucket(LOGINS_PER_SECOND, MOST_LOGINS))
+        self._paces.move_to_end(who)
+        if len(self._paces) > MOST_KNOWN:
+            self._paces.popitem(last=False)
+        if not login.bearer.is_worker and pace.take(time.monotonic()):
+            raise Flooded(f"{login.name!r} comes in more than {LOGINS_PER_SECOND:g} times a second.")
+
+    def _require_quiet(self, claims: Claims) -> None:
+        """Raises Flooded."""
+        if seconds := self._passes.barred_for(claims.collaboration_group, claims.sub):
             raise Flooded(
-                f"{login.name!r} is kept out for {seconds:.0f} s more: it sent far more than it may."
+                f"{claims.sub!r} is kept out for {seconds:.0f} s more: it sent far more than it may."
             )
 
     async def _spend_nonce(self, login: Login) -> None:
@@ -194,10 +210,11 @@ class Callout:
         """Others come in and rights change at the same time; from here on every process knows of this one.
 
         Raises:
-            Forbidden: its token counts no more, or enough others came before it.
+            Forbidden: its token counts no more, enough others came before it, or it is kept out by now.
         """
         if (why := self._keyring.why_not_any_more(claims)) is not None:
             raise Forbidden(why)
+        self._require_quiet(claims)
         foreign = await self._passes.elsewhere(held.group, held.agent)
         if any(one.revision < held.revision for one in foreign):
             raise _name_taken(held.agent)
@@ -256,10 +273,16 @@ class Callout:
                 continue
 
     def _note_refusal(self, name: str, host: str, refusal: BackchannelError) -> None:
-        log.warning("native_agent_refused", agent=name[:64], address=host, reason=refusal.message)
-        if self._ink.take(time.time()):  # whoever hammers at the door must not fill the trail
+        if self._ink.take(time.time()):  # whoever hammers at the door must fill neither the trail nor the log
             self._unnoted += 1
             return
+        log.warning(
+            "native_agent_refused",
+            agent=name[:64],
+            address=host,
+            reason=refusal.message,
+            unnoted=self._unnoted,
+        )
         entity = name if is_identifier(name) else "unknown"
         facts = {"address": host, "why": type(refusal).__name__, "unnoted": self._unnoted}
         self._unnoted = 0

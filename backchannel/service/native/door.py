@@ -109,7 +109,7 @@ class Door:
             message = read_message(read_object(request.payload))
             await self._house.publisher.store(refusal(error, message, found, datetime.now(UTC), None))
         except BackchannelError:
-            log.warning("native_message_refused", agent=found.agent, code=error.code)
+            log.debug("native_message_refused", agent=found.agent, code=error.code)  # on record all the same
 
     # ---- the consumer
 

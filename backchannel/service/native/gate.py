@@ -47,6 +47,10 @@ EACH: Mapping[Door, int] = {
 }
 """Of one agent at a door, under way at a time. An acknowledgement is handed on at once, and never is."""
 
+PUBLISHED_AT_ONCE = 16
+"""Of what one agent has under way at the door for commands, so many are being stored, and the others wait for
+these. To begin with all of them in one turn of the loop would hold up everybody else."""
+
 VOUCHED = 0.1
 """Seconds for which an agent that might acknowledge a delivery may acknowledge others unasked."""
 
@@ -74,6 +78,8 @@ class Attempt:
 
 
 Step = Callable[[Attempt], None]
+Place = tuple[Door, str, str]
+"""Door, group and agent."""
 
 
 class Gate:
@@ -94,8 +100,9 @@ class Gate:
         self._on_flood = on_flood
         self._flows: OrderedDict[tuple[str, str], Flow] = OrderedDict()
         self._bytes_per_second = float(settings().limits.agent_bytes_per_second)
-        self._under_way: Counter[tuple[Door, str, str]] = Counter()
+        self._under_way: Counter[Place] = Counter()
         self._running: set[asyncio.Task[None]] = set()
+        self._storing: dict[Place, asyncio.Semaphore] = {}
         self._vouched: dict[tuple[str, str], float] = {}
         self._closing: dict[tuple[str, str], asyncio.Task[None]] = {}
         before: Mapping[Check, Step] = {
@@ -148,7 +155,8 @@ class Gate:
         """Work on a message that was let pass; until that ends it counts as under way."""
         place = (attempt.door, attempt.group, attempt.agent)
         self._under_way[place] += 1
-        task = asyncio.get_running_loop().create_task(work)
+        in_turn = self._in_turn(place, work) if attempt.door is Door.NATIVE_PUBLISH else work
+        task = asyncio.get_running_loop().create_task(in_turn)
         self._running.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
@@ -156,8 +164,21 @@ class Gate:
             self._under_way[place] -= 1
             if not self._under_way[place]:
                 del self._under_way[place]
+                self._storing.pop(place, None)
 
         task.add_done_callback(done)
+
+    async def _in_turn(self, place: Place, work: Coroutine[Any, Any, None]) -> None:
+        turn = self._storing.setdefault(place, asyncio.Semaphore(PUBLISHED_AT_ONCE))
+        try:
+            await turn.acquire()
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        try:
+            await work
+        finally:
+            turn.release()
 
     def _named(self, attempt: Attempt) -> None:
         if not (is_identifier(attempt.group) and is_identifier(attempt.agent)):

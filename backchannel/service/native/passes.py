@@ -169,6 +169,13 @@ class Passes:
         """Seconds for which an agent is kept out still; 0.0 if it is not."""
         return max(0.0, self._barred.get((group, agent), 0.0) - time.time())
 
+    @property
+    def any_barred(self) -> bool:
+        """Whether anybody is kept out."""
+        now = time.time()
+        self._barred = {key: until for key, until in self._barred.items() if until > now}
+        return bool(self._barred)
+
     # ---- following the bucket
 
     def _take(self, key: str, value: Value | None) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -27,6 +28,8 @@ APART = 1.0
 """Seconds within which both halves of a question come; they are sent at once."""
 MOST_INBOXES = 8
 """Inboxes that one question is answered to at most."""
+MOST_EARLY = MOST_INBOXES // 2
+"""Of them, those that were named before the question came."""
 MOST_ASKED, MOST_LONELY = 1024, 1024
 MOST_KEPT = 8 << 20
 """Bytes of answers that are kept for the second half of their questions."""
@@ -34,11 +37,14 @@ ANSWER_SECONDS = 5.0
 
 
 class Matter(NamedTuple):
-    """What both halves of a question have in common: whose it is, what is asked, and of whom."""
+    """What both halves of a question have in common: whose it is, what is asked, and of whom.
+
+    What is asked is kept as its digest: whoever names inboxes in vain would have us keep megabytes of it.
+    """
 
     agent: str
     name: str
-    payload: bytes
+    digest: bytes
 
 
 @dataclass(slots=True)
@@ -70,7 +76,7 @@ class Questions:
         self._gate = gate
         self._loop = asyncio.get_running_loop()
         self._asked: OrderedDict[Matter, Question] = OrderedDict()
-        self._lonely: deque[tuple[Matter, str, float]] = deque(maxlen=MOST_LONELY)
+        self._lonely: OrderedDict[Matter, deque[tuple[str, float]]] = OrderedDict()
         self._kept = 0
         self._subscriptions: list[Subscription] = []
 
@@ -93,13 +99,13 @@ class Questions:
             account = about["acc"]
         except (ValueError, KeyError, TypeError):
             return
-        if account != ACCOUNT or group != self._group:
+        if account != ACCOUNT or group != self._group or self._gate.closes(group, agent):
             return
         name = _name(request)
         attempt = Attempt(
             Way.NATIVE_QUERY, group, agent, size_of(request), request.payload, lambda said: _query(name, said)
         )
-        matter = Matter(agent, name, request.payload)
+        matter = Matter(agent, name, _digest(request.payload))
         refusals: list[BackchannelError] = []
         if self._gate.lets_pass(attempt, refusals.append):
             question = self._open(matter)
@@ -111,14 +117,21 @@ class Questions:
         """Where the answer is to go, as whoever published it says."""
         if (agent := owner_of(request.reply)) is None:
             return
-        matter, now = Matter(agent, _name(request), request.payload), self._loop.time()
+        matter, now = Matter(agent, _name(request), _digest(request.payload)), self._loop.time()
         question = self._asked.get(matter)
         if question is None or question.end < now:
-            self._lonely.append((matter, request.reply, now + APART))
+            self._keep_lonely(matter, request.reply, now + APART)
         elif len(question.inboxes) < MOST_INBOXES:
             question.inboxes.add(request.reply)
             if question.answer is not None:
                 self._send(request.reply, question.answer)
+
+    def _keep_lonely(self, matter: Matter, inbox: str, end: float) -> None:
+        """Nobody has asked that yet; until `end` somebody may."""
+        self._lonely.setdefault(matter, deque(maxlen=MOST_EARLY)).append((inbox, end))
+        self._lonely.move_to_end(matter)
+        if len(self._lonely) > MOST_LONELY:
+            self._lonely.popitem(last=False)
 
     def _open(self, matter: Matter) -> Question:
         """A new question; inboxes that were named in vain a moment ago are among those it is answered to."""
@@ -128,10 +141,8 @@ class Questions:
         if (before := self._asked.pop(matter, None)) is not None:
             self._forget(before)
         question = self._asked[matter] = Question(now + APART)
-        for other in [one for one in self._lonely if one[0] == matter][-MOST_INBOXES // 2 :]:
-            self._lonely.remove(other)
-            if other[2] >= now:
-                question.inboxes.add(other[1])
+        early = self._lonely.pop(matter, ())
+        question.inboxes.update(inbox for inbox, end in early if end >= now)
         return question
 
     def _forget(self, question: Question) -> None:
@@ -178,6 +189,10 @@ class Questions:
         payload = pydantic_core.to_json(attempt.content, inf_nan_mode="null")
         reply = await self._connection.request(subject, payload, headers=headers, timeout=ANSWER_SECONDS)
         return reply.payload
+
+
+def _digest(payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=16).digest()
 
 
 def _name(request: Arrived) -> str:

@@ -14,7 +14,7 @@ from backchannel.delivery.audience import Membership, life
 from backchannel.delivery.doors import Door as Way
 from backchannel.delivery.horizon import Horizon
 from backchannel.delivery.native import agent_of, answer_to
-from backchannel.errors import BackchannelError, BadMessage, Forbidden
+from backchannel.errors import BackchannelError, BadMessage, Forbidden, Refused
 from backchannel.jetstream.connection import Arrived, Connection, Subscription
 from backchannel.jetstream.read import StreamFacts, last
 from backchannel.jetstream.record import Record
@@ -219,6 +219,8 @@ class Readers:
         try:
             await self._gate.lets_act(attempt)
             await self._hand_out(pull)
+        except Refused:  # which is on record
+            self._say(pull.to, OVER)
         except BackchannelError as error:
             log.warning("native_pull_failed", agent=pull.agent, error=error.message)
             self._say(pull.to, OVER)

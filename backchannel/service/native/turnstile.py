@@ -51,7 +51,8 @@ class Turnstile:
         looked = compared = float("-inf")  # connections may have come and gone, and rights changed, before us
         try:
             while True:
-                if self._keyring.changed() or self._changed.is_set() or clock() - looked > LOOKED_ANYWAY:
+                due = self._passes.any_barred or clock() - looked > LOOKED_ANYWAY
+                if self._keyring.changed() or self._changed.is_set() or due:
                     self._changed.clear()
                     looked = clock() if await self._look() else float("-inf")
                 if clock() - compared > COMPARED:
@@ -75,6 +76,8 @@ class Turnstile:
     def _why_not_any_more(self, held: Held) -> str | None:
         if held.claims is None:
             return "The pass with which it was let in cannot be read."
+        if self._passes.barred_for(held.group, held.agent):  # it came in just before that was known
+            return "It is kept out for a while."
         return self._keyring.why_not_any_more(held.claims)
 
     async def _end(self, held: Held, why: str) -> bool:
@@ -125,8 +128,8 @@ class Turnstile:
         deed = Deed(group, "security", agent, "native_flood", {"kept_out_for": seconds})
         self._house.trail.note(deed)
         self._passes.bar(group, agent, seconds)
-        for held in list(self._passes.connections(group, agent)):
-            await self._end(held, "It sends far more than it may.")
+        open_now = self._passes.connections(group, agent)
+        await asyncio.gather(*(self._end(held, "It sends far more than it may.") for held in open_now))
         try:
             await self._passes.write_bar(group, agent)
         except BackchannelError as error:  # other processes let it in earlier
