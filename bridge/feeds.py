@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -71,6 +72,10 @@ class Feeds:
         """Ask each log how far it reaches. Raises Unavailable."""
         for feed in tuple(self.by_group.values()):
             await feed.survey()
+
+    async def catch_up(self) -> None:
+        """Read everything that lies in each log by now. Raises Unavailable."""
+        await asyncio.gather(*(feed.catch_up() for feed in self.by_group.values()))
 
     def measure(self) -> None:
         """Tell the metrics how far each tail is behind."""

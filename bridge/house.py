@@ -22,6 +22,7 @@ from backchannel.protocol.catalog import read_message
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.frame import CloseCode, Hello
 from backchannel.service.audit.standing import ask, faults_of
+from backchannel.service.freshness import BEAT, Freshness
 from backchannel.service.nonces import Nonces
 from backchannel.service.parking import Quarantine
 from backchannel.service.settings import LiveSettings
@@ -121,6 +122,7 @@ class House:
             self.chores,
             on_replaced=self._log_replaced,
         )
+        self.freshness = Freshness(gate.rights.catch_up, self.feeds.catch_up)
         self._copies: dict[str, list[str]] = {}
         self.gauge = Gauge(reading, config.groups, metrics)
         self.peers: set[Peer] = set()
@@ -341,6 +343,7 @@ class House:
 
     def _keep_going(self) -> None:
         for seconds, work in (
+            (BEAT, self.freshness.beat),
             (SWEPT_EACH, self._tick),
             (SWEPT_EACH, self._write_positions),
             (self.config.lease_seconds / 3, self.presence.sweep),

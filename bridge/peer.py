@@ -100,10 +100,17 @@ class Peer:
     # ---- what the wire tells
 
     def received(self, body: bytes) -> None:
-        if not self.gone:
+        if self.house.freshness.stale:
+            self.voice.alone(self._received_late(body))
+        elif not self.gone:
             effects = self.session.received(body, self.house.clock())
             self.wire.charge(cost_of(effects))
             self.perform(effects)
+
+    async def _received_late(self, body: bytes) -> None:
+        """The bridge was stopped for a while: what it knew of rights and members may be true no more."""
+        await self.house.freshness.wait()
+        self.received(body)
 
     def received_binary(self) -> None:
         if not self.gone:

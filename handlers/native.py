@@ -7,6 +7,7 @@ import time
 
 from backchannel.jetstream.nkey import Nkey
 from backchannel.service.declare import Service
+from backchannel.service.freshness import Freshness
 from backchannel.service.house import House
 from backchannel.service.keyring import Keyring
 from backchannel.service.native.callout import Callout
@@ -37,7 +38,8 @@ async def admission(house: House) -> None:
     callout = Callout(house, keyring, Nkey(trust.callout), passes, servers)
     listening = await house.connection.another("native")
     refusals = Refusals(house.trail, house.groups[0])
-    gate = Gate(house.settings, passes, rights, refusals, turnstile.keep_out)
+    freshness = Freshness(rights.catch_up, passes.catch_up)
+    gate = Gate(house.settings, passes, rights, refusals, freshness, turnstile.keep_out)
     door = Door(house, listening, gate)
     try:
         await rights.open(house.connection, lambda group, entity: turnstile.look())
@@ -48,6 +50,7 @@ async def admission(house: House) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(turnstile.run())
             tasks.create_task(refusals.run())
+            tasks.create_task(freshness.run())
             for reading in readings:
                 tasks.create_task(reading.run())
             for reading in readings:

@@ -112,11 +112,15 @@ class Bucket:
             on_record=lambda record: on_value(record.subject.removeprefix(self._prefix), value_in(record)),
             filters=(self._prefix + filter,),
         )
-        newest = await last(self._connection, self._stream, self._prefix + filter)
         await tail.start()
-        if newest is not None:
-            await tail.reached(newest.sequence, 30.0)
+        await self.reached(tail, filter, 30.0)
         return tail
+
+    async def reached(self, tail: Tail, filter: str = ">", timeout: float = 5.0) -> None:
+        """Wait until a watch has handed over all that the leader has by now. Raises Unavailable."""
+        newest = await last(self._connection, self._stream, self._prefix + filter)
+        if newest is not None:
+            await tail.reached(newest.sequence, timeout)
 
     async def _write(self, key: str, payload: bytes, expected: int | None, ttl: float | None) -> int:
         headers: dict[str, str] = {}

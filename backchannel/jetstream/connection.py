@@ -127,6 +127,18 @@ class Connection:
         """True while the socket is connected and the last round trip came back."""
         return self._up.is_set()
 
+    @property
+    def server_id(self) -> str:
+        """What the server calls itself; another name each time it is started. Empty while there is none."""
+        wire = self._keeper.wire
+        return "" if wire is None else wire.server_id
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several; True as well while that is not known."""
+        wire = self._keeper.wire
+        return wire is None or not wire.is_connected or wire.clustered
+
     def on_change(self, callback: Callable[[bool], None]) -> None:
         """Call it with True when the connection has come up, with False when it is lost."""
         self._listeners.append(callback)

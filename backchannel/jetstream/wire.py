@@ -151,6 +151,15 @@ class Wire(Client):
         return self._pending_data_size + (transport.get_write_buffer_size() if transport else 0)
 
     @property
+    def server_id(self) -> str:
+        return str(self._server_info.get("server_id") or "")
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server says that it is one of several; others may be there then that cannot be seen."""
+        return bool(self._server_info.get("cluster"))
+
+    @property
     def reading(self) -> bool:
         """False when the read loop has ended, which nats-py does not notice by itself."""
         return self._reading_task is not None and not self._reading_task.done()

@@ -23,6 +23,17 @@ from backchannel.protocol.message import rfc3339
 log = Logger(__name__)
 BUCKET = "BC_rights"
 TRIES = 8
+NEVER = 1 << 53
+UNREADABLE = InForce(
+    level="locked",
+    revoked_before=NEVER,
+    barred_until=float(NEVER),
+    by="the platform",
+    at="1970-01-01T00:00:00Z",
+    reason="What is in force here cannot be read.",
+)
+"""What counts where nobody can say what was decided: nothing is let pass until somebody decides anew."""
+
 OnChange = Callable[[str, str], None]
 """Told the group and the entity of a change, or the group and "" when single tokens were revoked."""
 
@@ -62,6 +73,8 @@ class Rights:
         for _ in range(TRIES):
             found = await self._bucket.get(key)
             former = None if found is None else _read(found)
+            if found is not None and former is None and not changes.get("revoked_before"):
+                raise Conflict(f"The rights of {entity} cannot be read; revoke its tokens first, as of now.")
             wanted = _changed(former, {**changes, "by": by, "reason": reason}, expected)
             payload = wanted.model_dump_json().encode()
             try:
@@ -95,6 +108,7 @@ class RightsInForce:
     def __init__(self, on_change: OnChange | None = None) -> None:
         self._on_change = on_change
         self._known: dict[str, InForce] = {}
+        self._bucket: Bucket | None = None
         self._tail: Tail | None = None
 
     @classmethod
@@ -111,11 +125,17 @@ class RightsInForce:
     async def open(self, connection: Connection, on_change: OnChange | None = None) -> None:
         """Returns when everything that was decided is in force here. Raises Unavailable."""
         self._on_change = on_change or self._on_change
-        self._tail = await Rights(connection).watch(self._take)
+        self._bucket = Bucket(connection, BUCKET)
+        self._tail = await self._bucket.watch(">", self._take)
 
     async def close(self) -> None:
         if self._tail is not None:
             await self._tail.stop()
+
+    async def catch_up(self) -> None:
+        """Wait until everything that was decided by now is in force here. Raises Unavailable."""
+        if self._bucket is not None and self._tail is not None:
+            await self._bucket.reached(self._tail)
 
     def of(self, group: str, entity: str) -> InForce | None:
         return self._known.get(f"{group}.{entity}")
@@ -143,8 +163,8 @@ class RightsInForce:
         group, _, entity = key.partition(".")
         if value is None:
             self._known.pop(key, None)
-        elif (inforce := _read(value)) is not None:
-            self._known[key] = inforce
+        else:
+            self._known[key] = _read(value) or UNREADABLE
         if self._on_change is not None:
             self._on_change(group, "" if "." in entity else entity)
 
@@ -166,7 +186,7 @@ def _changed(former: InForce | None, changes: Mapping[str, Any], expected: int |
 
 
 def _read(value: Value) -> InForce | None:
-    """None if it cannot be read: the operator is told, and what was in force before stays so."""
+    """None if it cannot be read; the operator is told."""
     try:
         return InForce.model_validate_json(value.payload)
     except ValidationError as error:

@@ -19,6 +19,7 @@ from backchannel.protocol.catalog import AnyMessage
 from backchannel.protocol.claims import Claims
 from backchannel.protocol.identifier import is_identifier
 from backchannel.protocol.json_object import read_object
+from backchannel.service.freshness import Freshness
 from backchannel.service.native.passes import Passes
 from backchannel.service.native.refusals import Refusals
 from backchannel.service.rights import RightsInForce
@@ -91,12 +92,14 @@ class Gate:
         passes: Passes,
         rights: RightsInForce,
         refusals: Refusals,
+        freshness: Freshness,
         on_flood: OnFlood,
     ) -> None:
         self._settings = settings
         self._passes = passes
         self._rights = rights
         self._refusals = refusals
+        self._freshness = freshness
         self._on_flood = on_flood
         self._flows: OrderedDict[tuple[str, str], Flow] = OrderedDict()
         self._bytes_per_second = float(settings().limits.agent_bytes_per_second)
@@ -247,11 +250,14 @@ class Gate:
             Refused: it cannot be read, is no such message, its sender has not been let in or may not do this.
             Unavailable: that cannot be found out now.
         """
+        await self._freshness.require()
         await self._passes.known(attempt.group, attempt.agent)
         return self._acts(attempt)
 
     def lets_act_now(self, attempt: Attempt) -> bool:
         """The same where nobody can wait: who is not known here yet is not let."""
+        if self._freshness.stale:
+            return False
         vouched = self._vouched.get((attempt.group, attempt.agent))
         if vouched is not None and time.monotonic() - vouched < VOUCHED:
             return True

@@ -113,6 +113,11 @@ class Passes:
             self._narrowest[key] = narrowest(claims)
         return self._narrowest[key]
 
+    async def catch_up(self) -> None:
+        """Wait until everybody who was let in by now is known here. Raises Unavailable."""
+        if self._tail is not None:
+            await self._bucket.reached(self._tail)
+
     async def known(self, group: str, agent: str) -> None:
         """Wait until an agent is known here that another process let in a moment ago. Raises Unavailable."""
         if not self._known.get((group, agent)):

@@ -15,7 +15,7 @@ from backchannel.jetstream.connection import Connection
 ANSWER_SECONDS = 2.0
 PAGE = 512
 MOST_PAGES = 256
-AWAY = 60.0
+AWAY = 15.0
 """Seconds without an answer after which a server counts as gone, and its connections with it. One that is
 started anew has another id."""
 MOST_AWAY = 256
@@ -78,11 +78,19 @@ class Servers:
         data = answer.get("data") if isinstance(answer, dict) else None
         return data if isinstance(data, dict) else {}
 
+    def _is_ours(self, server: str) -> bool:
+        return server == self._connection.server_id
+
     def _is_gone(self, server: str) -> bool:
-        """Whether it has not answered for AWAY seconds. While our own connection is down, nobody is away."""
+        """Whether it has not answered for AWAY seconds. While our own connection is down, nobody is away.
+
+        Where there is one server, ours, any other is what it was called before it was started anew.
+        """
         if not self._connection.up:
             self._away.clear()
             return False
+        if not self._connection.clustered and not self._is_ours(server):
+            return True
         if len(self._away) >= MOST_AWAY and server not in self._away:
             self._away.pop(next(iter(self._away)))
         return time.monotonic() - self._away.setdefault(server, time.monotonic()) > AWAY

@@ -23,6 +23,8 @@ GONE = "$SYS.ACCOUNT.AGENTS.DISCONNECT"
 LOOKED = 1.0
 LOOKED_ANYWAY = 5.0
 """Seconds between two looks at all connections, whether anything is known to have changed or not."""
+AT_ONCE = 64
+"""Connections that are being ended."""
 COMPARED = 30.0
 """Seconds between two comparisons of the passes with the connections that there really are."""
 SETTLED = 15.0
@@ -66,11 +68,16 @@ class Turnstile:
 
     async def _look(self) -> bool:
         """End every connection whose token does not count any more. Whether all of them have ended."""
+        to_end = [
+            (held, why)
+            for group in self._house.groups
+            for held in self._passes.connections(group)
+            if (why := self._why_not_any_more(held)) is not None
+        ]
         ended = True
-        for group in self._house.groups:
-            for held in list(self._passes.connections(group)):
-                if (why := self._why_not_any_more(held)) is not None:
-                    ended = await self._end(held, why) and ended
+        for start in range(0, len(to_end), AT_ONCE):
+            some = to_end[start : start + AT_ONCE]
+            ended = all(await asyncio.gather(*(self._end(held, why) for held, why in some))) and ended
         return ended
 
     def _why_not_any_more(self, held: Held) -> str | None:
