@@ -53,6 +53,7 @@ class Feed:
         self.connection = connection
         self.epoch = ""
         self.first = 0
+        self.fences = False
         self.shed = 0
         self.last_known = 0
         self.position = 0
@@ -132,6 +133,8 @@ class Feed:
         else:
             self.epoch, self.last_known = facts.epoch, facts.last
             self.first = max(facts.first, self.shed + 1)
+            # With replicas the server refuses all but one of those that are under way behind one fence.
+            self.fences = facts.config.get("num_replicas", 1) == 1
         return facts
 
     @property
@@ -139,8 +142,10 @@ class Feed:
         """How many positions the log is ahead, as far as is known here."""
         return max(0, self.last_known - self.position)
 
-    async def refresh(self, context_id: str) -> None:
+    async def refresh(self, context_id: str) -> int:
         """Ask the log's leader for the last event in a sidebar's life, before anybody is refused by it.
+
+        Returns its position, 0 if there is none; what it says is known here by then.
 
         Raises:
             Unavailable: it cannot be asked now.
@@ -148,6 +153,7 @@ class Feed:
         found = await last(self.connection, self.stream, life_of(self.group, context_id))
         if found is not None and found.sequence > self.position and self._tail is not None:
             await self._tail.reached(found.sequence, 5.0)
+        return found.sequence if found is not None else 0
 
     async def catch_up(self) -> None:
         """Read everything that lies in the log by now. Raises Unavailable."""

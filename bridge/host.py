@@ -43,6 +43,9 @@ class Host(Protocol):
     def charge(self, owner: tuple[str, str], size: int) -> None:
         """Count a request of so many bytes for its sender: group and name. Raises RateLimited."""
 
+    async def fresh(self) -> None:
+        """Know all that was decided by now, if the process was stopped for a while. Raises Unavailable."""
+
     async def spend(self, claims: Claims) -> bool:
         """Use a token that is good for one use; False if it was used before. Raises Unavailable."""
 
@@ -76,6 +79,9 @@ class Absent:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
     def charge(self, owner: tuple[str, str], size: int) -> None:
+        raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
+
+    async def fresh(self) -> None:
         raise Unavailable("The bridge is starting; try again in a moment.", retry_after=1.0)
 
     async def spend(self, claims: Claims) -> bool:

@@ -55,6 +55,7 @@ from bridge.seals import Seals
 from bridge.slots import Slots
 from bridge.successor import Successors
 from bridge.turns import Turns
+from bridge.under_way import UnderWay
 from bridge.upgrade import EXPIRED, Gate, TurnedAway
 from bridge.waiting import Waiting
 from bridge.wire import Wire
@@ -104,14 +105,20 @@ class House:
         self.nonces = Nonces(Bucket(storing, "BC_nonces"))
         self._settings = LiveSettings(reading)
         self.pacing = Pacing(self.settings, config.messages_per_second, config.agent_bytes_per_second)
+        self.chores = Chores()
         self.door = Door(
-            self.publisher, reading, self.directory, quarantine, self.settings, self.pacing.budget
+            self.publisher,
+            reading,
+            self.directory,
+            quarantine,
+            self.settings,
+            self.pacing.budget,
+            UnderWay(self.chores.errand),
         )
         self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
         self.readers = asyncio.Semaphore(READERS)
         self.reads = Reads(self.readers, Turns(self.loop))
-        self.chores = Chores()
         self.company = Company(self, storing, reading)
         self.feeds = Feeds(
             config.groups,
@@ -228,6 +235,10 @@ class House:
     def charge(self, owner: tuple[str, str], size: int) -> None:
         """Raises RateLimited."""
         self.pacing.require(owner, self.clock(), size=size)
+
+    async def fresh(self) -> None:
+        """Raises Unavailable."""
+        await self.freshness.require()
 
     async def spend(self, claims: Claims) -> bool:
         """Raises Unavailable."""

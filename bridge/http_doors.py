@@ -228,11 +228,13 @@ class Doors:
 
     async def _still(self, visit: Visit) -> None:
         if visit.claims is not None:
+            await self._site.host.fresh()
             self._gate.check_still(visit.claims)
 
     async def _still_by_leave(self, visit: Visit) -> None:
         """The human in whose name it is answered was not sent away meanwhile."""
         assert visit.leave is not None
+        await self._site.host.fresh()
         inforce = self._gate.rights.of(visit.leave.group, visit.leave.human)
         if inforce is None:
             return

@@ -47,6 +47,9 @@ class Voice:
 
     def keep(self, wanted: Keep) -> None:
         """Offer a message at the door, as soon as there is a free slot."""
+        if self._house.freshness.stale:
+            self.alone(self._keep_late(wanted))
+            return
         if self._in_flight >= IN_FLIGHT or not self._house.slots.free_for(self):
             self._postponed = wanted
             self._wire.pause_reading()
@@ -70,6 +73,11 @@ class Voice:
             return
         if slow is not None:
             self.alone(slow)
+
+    async def _keep_late(self, wanted: Keep) -> None:
+        """The bridge was stopped between reading this and offering it."""
+        await self._house.freshness.wait()
+        self.keep(wanted)
 
     def ask(self, wanted: Ask) -> None:
         """Forward a query; several may be under way."""

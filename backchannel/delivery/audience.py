@@ -107,6 +107,11 @@ class Membership:
         found = self._contexts.get(context_id)
         return found.status if found else None
 
+    def changed_at(self, context_id: str) -> int:
+        """The position of the last event in a sidebar's life; 0 for one that is not known."""
+        found = self._contexts.get(context_id)
+        return found.sequence if found else 0
+
     def members(self, context_id: str) -> frozenset[str]:
         """Who is in a sidebar now; nobody is in one that is not known."""
         found = self._contexts.get(context_id)

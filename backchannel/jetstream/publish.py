@@ -35,13 +35,14 @@ Done = Callable[[Stored | BackchannelError], None]
 class _Pending:
     """One publish under way."""
 
-    __slots__ = ("before", "done", "due", "end", "entry", "patience", "reached", "tries")
+    __slots__ = ("before", "done", "due", "end", "entry", "looked_into", "patience", "reached", "tries")
 
     def __init__(
         self, entry: Entry, done: Done, end: float, patience: float, reached: Mapping[str, int]
     ) -> None:
         self.reached = reached
         self.before: tuple[str, int] | None = None
+        self.looked_into = True
         self.entry = entry
         self.done = done
         self.end = end
@@ -87,12 +88,21 @@ class Publisher:
         """How many more may be posted now."""
         return self._limit - len(self._pending) if self._bytes < MOST_BYTES else 0
 
-    def post(self, entry: Entry, done: Done, *, before: tuple[str, int] | None = None) -> None:
+    def post(
+        self,
+        entry: Entry,
+        done: Done,
+        *,
+        before: tuple[str, int] | None = None,
+        looked_into: bool = True,
+    ) -> None:
         """Publish, and call `done` once with where it lies or why it does not.
 
         Args:
             before: a stream and a position that it had reached by now. What turns out to lie there or
                 earlier had been stored before, even if an answer was lost and it was published twice here.
+            looked_into: whether a Conflict is told only after a search for an earlier copy of it. Whoever
+                offers it again after a Conflict needs none: the log knows the id.
 
         Raises:
             QueueFull: as many are under way as may be; wait until `free` is not 0.
@@ -104,7 +114,7 @@ class Publisher:
             )
         number = next(self._numbers)
         pending = _Pending(entry, done, self._loop.time() + self._deadline, self._patience, self._reached)
-        pending.before = before
+        pending.before, pending.looked_into = before, looked_into
         if self._connection.up:
             self._publish(number, pending)
         self._pending[number] = pending
@@ -209,7 +219,7 @@ class Publisher:
     def _refused(self, number: int, pending: _Pending, error: dict[str, Any]) -> None:
         if number_of(error) in (*AGAIN, IN_FLIGHT) or error.get("code") == 503:
             pending.due = self._loop.time() + BUSY
-        elif number_of(error) == STALE and pending.entry.message_id is not None:
+        elif number_of(error) == STALE and _may_be_stored(pending):
             pending.due = pending.end
             task = self._loop.create_task(self._look(number, pending, failed(error)))
             self._asking.add(task)
@@ -270,6 +280,11 @@ class Publisher:
                     await self._room.wait()
             except TimeoutError:
                 raise Unavailable("The log takes nothing now; try again.", retry_after=1.0) from None
+
+
+def _may_be_stored(pending: _Pending) -> bool:
+    """Whether an earlier copy may lie in the log although this one was refused as stale."""
+    return pending.entry.message_id is not None and (pending.looked_into or pending.tries > 1)
 
 
 def _stored(pending: _Pending, sequence: int, stream: str, repeated: bool) -> Stored:

@@ -9,8 +9,8 @@ from contextlib import suppress
 
 from backchannel.errors import BackchannelError
 
-BEAT = 0.5
-STALE = 3.0
+BEAT = 0.25
+STALE = 1.0
 """Seconds without a beat after which anything may have changed: the process was frozen, the machine slept."""
 
 

@@ -120,6 +120,9 @@ class Hotel:
     def charge(self, owner: tuple[str, str], size: int) -> None:
         self.charged.append((owner, size))
 
+    async def fresh(self) -> None:
+        """It was never stopped."""
+
     async def spend(self, claims: Claims) -> bool:
         return True
 
