@@ -9,7 +9,7 @@ from backchannel.delivery.admission import admit, context_of, whereabouts
 from backchannel.delivery.audience import Life, Membership
 from backchannel.delivery.calls import called, text_of
 from backchannel.delivery.loops import Finding, is_talk
-from backchannel.jetstream.entry import Entry
+from backchannel.jetstream.entry import Entry, Fence
 from backchannel.jetstream.read import find_id
 from backchannel.protocol.catalog import AnyMessage, write
 from backchannel.protocol.claims import Claims
@@ -20,6 +20,7 @@ from backchannel.protocol.memory import MemoryUpdate
 from backchannel.protocol.mention import MentionRoute
 from backchannel.protocol.presence import AgentPresence
 from backchannel.protocol.sidebar import SidebarMessage
+from backchannel.protocol.subject import life_of
 from backchannel.service.admit import Sender, entries_of
 from backchannel.service.context import Context
 from backchannel.service.declare import Service
@@ -87,6 +88,9 @@ async def _membership(message: AnyMessage, ctx: Context) -> Membership:
     if context_id in (None, MAIN):
         return membership
     sidebar = await ctx.house.past(ctx.asked.group, str(context_id))
+    changed = sidebar.sequence if sidebar is not None else 0
+    # Whoever leaves, or ends it, before this is stored must be seen: the log is to refuse it then.
+    ctx.fences.append(Fence(life_of(ctx.asked.group, str(context_id)), changed, firm=True))
     if sidebar is not None:
         life = Life(sidebar.status.value, frozenset(sidebar.members))
         membership.fold(sidebar.sequence, sidebar.sidebar_id, life)

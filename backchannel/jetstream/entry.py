@@ -33,10 +33,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The last sequence on this subject filter must still be this one; 0 means that nothing is there."""
+    """The last sequence on this subject filter must still be this one; 0 means that nothing is there.
+
+    `firm`: also for what writes nothing there, because whether it may be stored at all rests on it.
+    """
 
     subject: str
     sequence: int
+    firm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from backchannel.logger import Logger
 from backchannel.protocol.subject import tool_subject
 from backchannel.service.admit import require_bounded
 from backchannel.service.house import House
+from backchannel.service.subjects import Subjects, is_pattern
 
 log = Logger(__name__)
 
@@ -54,9 +55,9 @@ class Outcome:
         object.__setattr__(self, "deeds", deeds)
 
     def on_what_changes(self) -> list[Fence]:
-        """The fences around what the decision writes to; what it only read may move on."""
+        """The fences around what the decision writes to, and the firm ones; what it only read may move on."""
         subjects = {entry.subject for entry in self.told}
-        return [fence for fence in self.fences if _concerns(fence, subjects)]
+        return [fence for fence in self.fences if fence.firm or _concerns(fence, subjects)]
 
 
 async def committed(house: House, outcome: Outcome) -> bool:
@@ -118,19 +119,19 @@ async def _stored_as_one(house: House, outcomes: Sequence[Outcome]) -> bool:
 
 def _joint(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Those that may be stored in one piece: none writes what another one has read or writes."""
-    chosen, written, read = list[Outcome](), set[str](), set[str]()
+    chosen, written, read = list[Outcome](), Subjects(), Subjects()
     entries, size = 0, 0
     for one in outcomes:
         subjects = {entry.subject for entry in one.told}
         fenced = {fence.subject for fence in one.on_what_changes()}
         more, bytes_more = len(one.told), sum(len(entry.payload) for entry in one.told)
-        apart = not (fenced & written or subjects & read or any(map(_is_pattern, fenced)))
+        apart = not (written.meets(fenced) or read.meets(subjects))
         fits = entries + more <= MOST_TOGETHER and size + bytes_more <= MOST_BYTES
         if chosen and not (apart and fits):
             continue
         chosen.append(one)
-        written |= subjects
-        read |= fenced
+        written.add(subjects)
+        read.add(fenced)
         entries, size = entries + more, size + bytes_more
     return chosen
 
@@ -160,10 +161,6 @@ def _identity(deed: Deed, cause: str) -> str:
 
 
 def _concerns(fence: Fence, subjects: set[str]) -> bool:
-    if not _is_pattern(fence.subject):
+    if not is_pattern(fence.subject):
         return fence.subject in subjects
     return any(covers(fence.subject, subject) for subject in subjects)
-
-
-def _is_pattern(subject: str) -> bool:
-    return "*" in subject or ">" in subject

@@ -12,7 +12,7 @@ import pytest
 from backchannel.domain.audit import Deed, read_link
 from backchannel.domain.decision import Call, Decision, Mark
 from backchannel.jetstream.connection import Connection
-from backchannel.jetstream.entry import Fence
+from backchannel.jetstream.entry import Entry, Fence
 from backchannel.jetstream.page import page
 from backchannel.jetstream.publish import Publisher
 from backchannel.jetstream.read import Record, last
@@ -112,3 +112,17 @@ async def test_nobody_is_called_on_a_grant_that_another_process_gave_in_our_plac
     async with asyncio.timeout(60):
         assert await called.get() == b'{"grant":"ours for ada"}'
     await others.close()
+
+
+async def test_what_a_message_rests_on_is_fenced_though_nothing_is_written_there(house: House) -> None:
+    life, talk = "bc.main.evt.ctx.room.*.life", "bc.main.evt.ctx.room.normal.talk"
+    begun = await house.publisher.store(Entry("bc.main.evt.ctx.room.normal.life", b"{}", {}))
+
+    def said(agent: str, seen: int, *, firm: bool = True) -> Outcome:
+        entry = Entry(talk, b"{}", {"Nats-Msg-Id": agent})
+        return Outcome(Decision(), [entry], [Fence(life, seen, firm=firm)], agent)
+
+    assert await committed(house, said("ada", begun.sequence))
+    assert await committed_together(house, [said("ben", 0), said("cy", begun.sequence)]) == [False, True]
+    assert not await committed(house, said("dee", 0))
+    assert await committed(house, said("eve", 0, firm=False))
