@@ -106,14 +106,9 @@ class House:
         self._settings = LiveSettings(reading)
         self.pacing = Pacing(self.settings, config.messages_per_second, config.agent_bytes_per_second)
         self.chores = Chores()
+        budget, under_way = self.pacing.budget, UnderWay(self.chores.errand)
         self.door = Door(
-            self.publisher,
-            reading,
-            self.directory,
-            quarantine,
-            self.settings,
-            self.pacing.budget,
-            UnderWay(self.chores.errand),
+            self.publisher, reading, self.directory, quarantine, self.settings, budget, under_way
         )
         self.breakers = Breakers(self.settings)
         self.roster: Roster[Peer] = Roster()
